@@ -1,0 +1,1 @@
+"""What an LLM call means: its usage, its price and where its time went. Pure: no clock, network, file or randomness."""

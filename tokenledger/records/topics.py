@@ -1,0 +1,39 @@
+"""Every topic: its name, partitions and settings, in one place."""
+
+from typing import Final
+
+import msgspec
+
+_DAY_MS: Final = 24 * 3600 * 1000
+# Above the record limit of `process`, so that a record beyond it is rejected with its bytes rather than lost at the door.
+_MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
+
+
+class Topic(msgspec.Struct, frozen=True, kw_only=True):
+    """A Kafka topic as it is created."""
+
+    name: str
+    """Name with version."""
+    meaning: str
+    """What one record of it is."""
+    partitions: int = 4
+    """Partition count."""
+    config: dict[str, str]
+    """Topic settings as Kafka spells them."""
+
+
+def _config(retention_days: int) -> dict[str, str]:
+    return {
+        # The record timestamp is the log's, never the producer's: an old event must not be deletable on arrival.
+        "message.timestamp.type": "LogAppendTime",
+        "retention.ms": str(retention_days * _DAY_MS),
+        "max.message.bytes": str(_MAX_MESSAGE_BYTES),
+    }
+
+
+RAW: Final = Topic(name="llm.raw.v1", meaning="the producer's record, texts removed", config=_config(14))
+PRICED: Final = Topic(name="llm.priced.v1", meaning="PricedCall as JSON", config=_config(30))
+REJECTED: Final = Topic(name="llm.rejected.v1", meaning="the original bytes and, in headers, why", config=_config(14))
+
+TOPICS: Final = (RAW, PRICED, REJECTED)
+"""What `make up` creates."""
