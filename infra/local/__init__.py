@@ -1,0 +1,1 @@
+"""The local stack: real Kafka, Postgres and Flink as plain processes under supervisor."""

@@ -1,0 +1,124 @@
+"""What must be on disk before a server first starts. Each step is done once and whole, or not at all."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import subprocess
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infra.local import configs
+from infra.local.layout import SUPERUSER
+from infra.local.machine import Missing, postgres_account
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from infra.local.layout import Layout
+    from infra.local.programs import Machine, Program
+
+
+class PreparationFailed(Exception):  # noqa: N818 - it reads as what it says
+    """A server could not be prepared; the message holds what it printed."""
+
+
+def folders(layout: Layout) -> None:
+    """Every folder of the stack; Postgres's belong to the account it runs as."""
+    layout.run.mkdir(mode=0o755, parents=True, exist_ok=True)
+    for folder in (layout.config, layout.logs, layout.data, layout.data / "kafka", layout.run / "flink"):
+        folder.mkdir(parents=True, exist_ok=True)
+    for folder in (layout.data / "postgres", layout.postgres_socket):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if account := postgres_account():
+            shutil.chown(folder, account)
+
+
+def files(layout: Layout, machine: Machine, programs: Iterable[Program]) -> None:
+    """The configuration, rendered; the same layout gives the same bytes."""
+    with open(f"{machine.flink_home}/conf/config.yaml", encoding="utf-8") as shipped:
+        texts = configs.rendered(layout, programs, flink_shipped=shipped.read())
+    for path, text in texts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        if path.name in {"postgresql.conf", "pg_hba.conf"} and (account := postgres_account()):
+            shutil.chown(path, account)
+
+
+def flink_libraries(layout: Layout, machine: Machine) -> None:
+    """A folder of links: Flink's own jars, the Python operators, and the Kafka connector."""
+    connector = sorted((layout.lib / "flink").glob("*.jar"))
+    if not connector:
+        message = f"flink: no Kafka connector in {layout.lib / 'flink'}; type `make setup`"
+        raise Missing(message)
+    home = Path(machine.flink_home)
+    jars = [*home.glob("lib/*.jar"), *home.glob("opt/flink-python-*.jar"), *connector]
+    cluster = layout.lib / "flink-cluster"
+    cluster.mkdir(parents=True, exist_ok=True)
+    wanted = {cluster / jar.name: jar for jar in jars}
+    for link in cluster.iterdir():
+        if link not in wanted or link.readlink() != wanted[link]:
+            link.unlink()
+    for link, jar in wanted.items():
+        if not link.is_symlink():
+            link.symlink_to(jar)
+
+
+def kafka_storage(layout: Layout, machine: Machine) -> bool:
+    """Format Kafka's log folder; false if it was formatted before, for that would empty it."""
+    if (layout.data / "kafka" / "meta.properties").exists():
+        return False
+    if not list((layout.lib / "kafka").glob("kafka_*.jar")):
+        message = f"kafka: no jars in {layout.lib / 'kafka'}; type `make setup`"
+        raise Missing(message)
+    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode().replace("-", "A")
+    _run(
+        f"{machine.java_home}/bin/java",
+        f"-Dlog4j2.configurationFile={layout.config / 'kafka-log4j2.properties'}",
+        "-XX:TieredStopAtLevel=1",
+        "-cp",
+        f"{layout.lib / 'kafka'}/*",
+        "kafka.tools.StorageTool",
+        "format",
+        "--cluster-id",
+        cluster,
+        "--config",
+        str(layout.config / "kafka.properties"),
+    )
+    return True
+
+
+def postgres_cluster(layout: Layout, machine: Machine) -> bool:
+    """Initialise Postgres's folder; false if it holds a cluster already."""
+    folder = layout.data / "postgres"
+    if (folder / "PG_VERSION").exists():
+        return False
+    fresh = layout.data / "postgres.new"
+    if fresh.exists():
+        shutil.rmtree(fresh)
+    fresh.mkdir(mode=0o700)
+    if account := postgres_account():
+        shutil.chown(fresh, account)
+    _run(
+        *machine.postgres_prefix,
+        f"{machine.postgres_bin}/initdb",
+        "--auth=trust",
+        "--encoding=UTF8",
+        "--locale=C",
+        f"--username={SUPERUSER}",
+        "--data-checksums",
+        f"--pgdata={fresh}",
+    )
+    # The rename is the moment it exists: an interrupted initdb leaves nothing that looks complete.
+    folder.rmdir()
+    fresh.rename(folder)
+    return True
+
+
+def _run(*command: str) -> None:
+    # initdb returns to its first folder at the end, which must be one that everyone may enter.
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=os.sep)
+    if done.returncode != 0:
+        message = f"{' '.join(command)}\nended with status {done.returncode}:\n{done.stdout}{done.stderr}"
+        raise PreparationFailed(message)

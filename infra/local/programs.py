@@ -1,0 +1,139 @@
+"""What the stack consists of: each program's command, environment and way to stop. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from infra.local.layout import Layout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """One supervised process."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    stop_signal: str = "TERM"
+    stop_wait_s: int = 30
+    ready_within_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What the stack needs to know of the machine it starts on."""
+
+    java_home: str
+    postgres_bin: str
+    """The folder of `postgres` and `initdb`."""
+    postgres_prefix: tuple[str, ...]
+    """What drops root before Postgres starts; empty where we are not root."""
+    flink_home: str
+    operator: str
+    """Which function the job runs: `price`, or `identity` for benchmarks."""
+
+
+def programs(layout: Layout, machine: Machine) -> tuple[Program, ...]:
+    """All programs in the order they start; they stop in the reverse order."""
+    ours = layout.environment()
+    return (
+        _postgres(layout, machine),
+        _kafka(layout, machine),
+        *_flink(layout, machine),
+        Program(
+            name="price_job",
+            command=(str(layout.python), "-m", "infra.local.submitter"),
+            environment=ours | _flink_environment(layout, machine),
+            ready_within_s=120.0,
+        ),
+        Program(
+            name="writer",
+            command=(str(layout.python), "-m", "ledger.writer"),
+            environment=ours | {"TOKENLEDGER_METRICS_PORT": str(layout.ports.writer_metrics)},
+        ),
+        Program(
+            name="compact",
+            command=(str(layout.python), "-m", "ledger.compact"),
+            environment=ours | {"TOKENLEDGER_METRICS_PORT": str(layout.ports.compact_metrics)},
+        ),
+    )
+
+
+def supervised(program: Program) -> tuple[str, ...]:
+    """The command as supervisor runs it: the program ends when supervisor itself is killed.
+
+    Otherwise it would live on unowned, hold its port, and the next start would fail on it.
+    """
+    prefix = ("setpriv", "--pdeathsig", f"SIG{program.stop_signal}", "--")
+    return (*prefix, *program.command)
+
+
+def _postgres(layout: Layout, machine: Machine) -> Program:
+    return Program(
+        name="postgres",
+        command=(
+            *machine.postgres_prefix,
+            f"{machine.postgres_bin}/postgres",
+            "-D",
+            str(layout.data / "postgres"),
+            f"--config-file={layout.config / 'postgresql.conf'}",
+        ),
+        # SIGINT is the fast shutdown; SIGTERM would wait for clients that never leave.
+        stop_signal="INT",
+    )
+
+
+def _kafka(layout: Layout, machine: Machine) -> Program:
+    return Program(
+        name="kafka",
+        command=(
+            f"{machine.java_home}/bin/java",
+            "-Xms256m",
+            "-Xmx512m",
+            "-XX:+UseG1GC",
+            "-XX:MaxGCPauseMillis=20",
+            "-XX:+ExitOnOutOfMemoryError",
+            "-Djava.awt.headless=true",
+            f"-Dlog4j2.configurationFile={layout.config / 'kafka-log4j2.properties'}",
+            "-cp",
+            f"{layout.lib / 'kafka'}/*",
+            "kafka.Kafka",
+            str(layout.config / "kafka.properties"),
+        ),
+    )
+
+
+def _flink(layout: Layout, machine: Machine) -> tuple[Program, Program]:
+    environment = _flink_environment(layout, machine)
+    return (
+        Program(
+            name="jobmanager",
+            command=(f"{machine.flink_home}/bin/jobmanager.sh", "start-foreground"),
+            environment=environment,
+        ),
+        Program(
+            name="taskmanager",
+            command=(f"{machine.flink_home}/bin/taskmanager.sh", "start-foreground"),
+            environment=environment | layout.environment(),
+            stop_wait_s=15,
+        ),
+    )
+
+
+def _flink_environment(layout: Layout, machine: Machine) -> dict[str, str]:
+    return {
+        "JAVA_HOME": machine.java_home,
+        "FLINK_HOME": machine.flink_home,
+        "FLINK_CONF_DIR": str(layout.config / "flink"),
+        "FLINK_LIB_DIR": str(layout.lib / "flink-cluster"),
+        "FLINK_LOG_DIR": str(layout.logs),
+        "FLINK_PID_DIR": str(layout.run / "flink"),
+        # The environment's python comes first: Flink asks it where the libraries are.
+        "PATH": f"{layout.flink_python.parent}:/usr/local/bin:/usr/bin:/bin",
+        "PYTHONPATH": str(layout.repo),
+        "TOKENLEDGER_OPERATOR": machine.operator,
+    }

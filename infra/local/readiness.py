@@ -1,0 +1,94 @@
+"""Whether a program does its work, not merely runs: one question a program, asked at its port."""
+
+from __future__ import annotations
+
+import json
+import socket
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from infra.local.layout import HOST, SUPERUSER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from infra.local.layout import Layout
+
+JOB = "price_job"
+_ANSWER_WITHIN_S = 2.0
+
+
+def ready(layout: Layout, name: str) -> bool:
+    """Whether the named program answers as it does when all is well."""
+    return _CHECKS[name](layout)
+
+
+def postgres(layout: Layout) -> bool:
+    """It takes connections, which it does not while it recovers."""
+    try:
+        with psycopg.connect(layout.dsn(SUPERUSER, "postgres"), connect_timeout=2):
+            return True
+    except psycopg.OperationalError:
+        return False
+
+
+def kafka(layout: Layout) -> bool:
+    """The broker answers a metadata request."""
+    # The client would print every refused connection while the broker starts.
+    settings = {"bootstrap.servers": layout.kafka_bootstrap, "log_level": 0}
+    try:
+        return bool(AdminClient(settings).list_topics(timeout=_ANSWER_WITHIN_S).brokers)
+    except KafkaException:
+        return False
+
+
+def jobmanager(layout: Layout) -> bool:
+    """Its REST interface answers."""
+    return "taskmanagers" in flink(layout, "/overview")
+
+
+def taskmanager(layout: Layout) -> bool:
+    """The JobManager knows it, and heard of it lately."""
+    return flink(layout, "/overview").get("taskmanagers", 0) >= 1
+
+
+def price_job(layout: Layout) -> bool:
+    """The job runs, and so does every task of it."""
+    return any(
+        job["name"] == JOB and job["state"] == "RUNNING" and job["tasks"]["running"] == job["tasks"]["total"]
+        for job in flink(layout, "/jobs/overview").get("jobs", [])
+    )
+
+
+def flink(layout: Layout, path: str) -> dict[str, Any]:
+    """One REST answer of the JobManager; empty when it gives none."""
+    try:
+        with urllib.request.urlopen(layout.flink_rest + path, timeout=_ANSWER_WITHIN_S) as reply:
+            answer: dict[str, Any] = json.load(reply)
+    except (OSError, urllib.error.URLError, json.JSONDecodeError):
+        return {}
+    return answer
+
+
+def _listens(port: int) -> bool:
+    try:
+        with socket.create_connection((HOST, port), timeout=_ANSWER_WITHIN_S):
+            return True
+    except OSError:
+        return False
+
+
+_CHECKS: Mapping[str, Callable[[Layout], bool]] = {
+    "postgres": postgres,
+    "kafka": kafka,
+    "jobmanager": jobmanager,
+    "taskmanager": taskmanager,
+    JOB: price_job,
+    "writer": lambda layout: _listens(layout.ports.writer_metrics),
+    "compact": lambda layout: _listens(layout.ports.compact_metrics),
+}

@@ -1,0 +1,180 @@
+"""Wiring of the local stack: up, down, status, restart. Up resumes what is there; nothing starts over."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+
+from infra.local import preparation, readiness, topics
+from infra.local.layout import DATABASE, SUPERUSER, Layout
+from infra.local.machine import inspect
+from infra.local.programs import Program, programs
+from infra.local.supervision import Supervision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_POLL_EVERY_S = 0.1
+_LOG_LINES_SHOWN = 25
+
+
+class NotReady(Exception):  # noqa: N818 - it reads as what it says
+    """A program did not become ready; the message ends with its last log lines and where they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """One stack, and where its progress is told."""
+
+    layout: Layout
+    say: Callable[[str], None]
+
+    @property
+    def supervision(self) -> Supervision:
+        """This stack's supervisor."""
+        return Supervision(self.layout)
+
+    def up(self, only: tuple[str, ...] = ()) -> None:
+        """Everything runs and is ready, or `NotReady`; `only` limits it to the named programs."""
+        started_at = time.monotonic()
+        wanted = self._prepare(only)
+        supervision = self.supervision
+        if supervision.start():
+            self.say(f"supervisor    started, log in {self.layout.logs}")
+        for program in wanted:
+            self._start(supervision, program)
+        self.say(f"up            in {time.monotonic() - started_at:.1f} s")
+
+    def down(self) -> None:
+        """Nothing of this stack runs; each program had its time to end well."""
+        supervision = self.supervision
+        if not supervision.alive():
+            self.say("down          nothing runs")
+            return
+        by_start = sorted(supervision.processes(), key=lambda process: -_START_ORDER.get(process.name, 0))
+        for process in by_start:
+            started_at = time.monotonic()
+            supervision.stop_program(process.name)
+            self.say(f"{process.name:<13} stopped in {time.monotonic() - started_at:.1f} s")
+        supervision.end()
+        self.say("supervisor    stopped")
+
+    def restart(self, name: str) -> None:
+        """Stop one program and start it again; returns when it is ready."""
+        supervision = self.supervision
+        supervision.stop_program(name)
+        [program] = [program for program in self.programs() if program.name == name]
+        self._start(supervision, program)
+
+    def programs(self) -> tuple[Program, ...]:
+        """The programs of this stack, in start order; those not written yet are left out."""
+        return tuple(
+            program for program in programs(self.layout, inspect(self.layout)) if _exists(program.name)
+        )
+
+    def wait_ready(self, program: Program, *, since: float | None = None) -> float:
+        """Seconds until it is ready; `NotReady` when that takes longer than it may."""
+        started_at = time.monotonic() if since is None else since
+        while not readiness.ready(self.layout, program.name):
+            if time.monotonic() - started_at > program.ready_within_s:
+                raise NotReady(self._why(program))
+            time.sleep(_POLL_EVERY_S)
+        return time.monotonic() - started_at
+
+    def _prepare(self, only: tuple[str, ...]) -> list[Program]:
+        preparation.folders(self.layout)
+        machine = inspect(self.layout)
+        everything = self.programs()
+        if unknown := sorted(set(only) - {program.name for program in everything}):
+            message = f"stack: no program {unknown[0]!r}; there are {', '.join(p.name for p in everything)}"
+            raise ValueError(message)
+        preparation.files(self.layout, machine, everything)
+        preparation.flink_libraries(self.layout, machine)
+        if preparation.kafka_storage(self.layout, machine):
+            self.say("kafka         storage formatted")
+        if preparation.postgres_cluster(self.layout, machine):
+            self.say("postgres      cluster initialised")
+        return [program for program in everything if not only or program.name in only]
+
+    def _start(self, supervision: Supervision, program: Program) -> None:
+        if program.name == "writer":
+            self._migrate()
+        running = supervision.process(program.name).state == "RUNNING" and readiness.ready(self.layout, program.name)
+        started_at = time.monotonic()
+        supervision.start_program(program.name)
+        self.wait_ready(program, since=started_at)
+        took = "running" if running else f"ready in {time.monotonic() - started_at:.1f} s"
+        self.say(f"{program.name:<13} {took}")
+        if program.name == "kafka":
+            self._topics()
+        if program.name == "postgres":
+            self._database()
+
+    def _topics(self) -> None:
+        made, differences = topics.ensure(self.layout.kafka_bootstrap)
+        if made:
+            self.say(f"topics        created {', '.join(made)}")
+        for difference in differences:
+            self.say(f"topics        DIFFERS {difference}")
+
+    def _database(self) -> None:
+        with psycopg.connect(self.layout.dsn(SUPERUSER, "postgres"), autocommit=True) as connection:
+            found = connection.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone()
+            if found is None:
+                connection.execute(sql.SQL("create database {}").format(sql.Identifier(DATABASE)))
+                self.say(f"postgres      database {DATABASE} created")
+
+    def _migrate(self) -> None:
+        if importlib.util.find_spec("ledger.migrate") is None:
+            return
+        started_at = time.monotonic()
+        done = subprocess.run(
+            [str(self.layout.python), "-m", "ledger.migrate"],
+            cwd=self.layout.repo,
+            env=os.environ | self.layout.admin_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            message = f"ledger.migrate ended with status {done.returncode}:\n{done.stdout}{done.stderr}"
+            raise NotReady(message)
+        self.say(f"migrations    applied in {time.monotonic() - started_at:.1f} s")
+
+    def _why(self, program: Program) -> str:
+        process = self.supervision.process(program.name)
+        log = self.layout.logs / f"{program.name}.log"
+        return (
+            f"{program.name}: not ready after {program.ready_within_s:.0f} s"
+            f" (state {process.state}, pid {process.pid}). The last lines of {log}:\n{last_lines(log)}"
+        )
+
+
+_START_ORDER = {
+    name: order
+    for order, name in enumerate(
+        ("postgres", "kafka", "jobmanager", "taskmanager", "price_job", "writer", "compact"), start=1
+    )
+}
+
+
+def last_lines(log: Path, count: int = _LOG_LINES_SHOWN) -> str:
+    """The end of a log, indented; says so when there is none."""
+    if not log.exists():
+        return "  (no log yet)"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:]
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def _exists(name: str) -> bool:
+    if name not in {"writer", "compact"}:
+        return True
+    return importlib.util.find_spec("ledger") is not None and importlib.util.find_spec(f"ledger.{name}") is not None
