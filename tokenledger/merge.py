@@ -1,0 +1,159 @@
+"""Which record of one model call counts: identity by two keys, and an order in which exactly one record is greatest.
+
+Re-delivery, re-reading and restating give several records of one call. The result depends only on the set of
+records, never on the order or the batches they came in.
+"""
+
+from collections.abc import Iterable
+from hashlib import sha256
+from operator import attrgetter
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from tokenledger.records.call import Call
+from tokenledger.records.priced import PricedCall
+
+T = TypeVar("T")
+
+# Everything that moves money, time or attribution, and everything `rank` reads: equal fingerprints must have equal
+# ranks, or a duplicate that is thrown away could have decided a later comparison. The key by event stands in only where
+# there is no key by response, so that re-reading one reply under another event id is a duplicate.
+_FACTS: Final = (
+    "tenant_id", "response_key", "operation_id", "attempt_no", "attempt_role", "revision",
+    "environment", "project", "feature", "cost_centre", "user_id", "api_key_id", "session_id", "tags",
+    "provider", "api", "host_provider", "billing_account", "commitment_id", "request_model", "response_model",
+    "deployment_id", "replica_id", "engine", "service_tier_requested", "service_tier_served", "processing", "speed",
+    "region", "data_region", "route", "route_tier", "prompt_id", "prompt_version",
+    "stream", "status", "http_status", "cache_hit",
+    "usage", "input_tokens", "output_tokens", "shares", "usage_source", "explicit_leaves",
+    "billed_usd_pico", "kv_token_us",
+    "first_token_at_us", "ended_at_us", "token_times_us", "timings",
+)  # fmt: skip
+_facts: Final = attrgetter(*_FACTS)
+_encode: Final = msgspec.msgpack.Encoder(order="deterministic").encode
+
+_SOURCES: Final = {"reported": 3, "counted": 2, "estimated": 1}
+_FINALITIES: Final = {"aborted": 1, "in_progress": 0}
+_FINAL: Final = 2
+_LEAVES_MAX: Final = 0xFF
+_INT64_MAX: Final = 2**63 - 1
+
+
+def fingerprint(call: Call) -> str:
+    """32 hex digits, equal for two records that say the same about money, time and attribution."""
+    # A time taken from the log differs with each delivery, so it is no fact of the call.
+    started_at_us = call.started_at_us if call.event_time_source != "append" else None
+    event_key = call.event_key if call.response_key is None else None
+    return sha256(_encode((event_key, started_at_us, _facts(call)))).hexdigest()[:32]
+
+
+def rank(call: Call, fingerprint: str) -> str:
+    """68 hex digits whose order is the rule: revision, usage source, finality, explicit leaves, total, fingerprint."""
+    revision, leaves = call.revision, call.explicit_leaves
+    total = (call.input_tokens or 0) + (call.output_tokens or 0)
+    # Beyond these bounds the width would change, and with it the order.
+    if not (0 <= revision <= _INT64_MAX and 0 <= leaves <= _LEAVES_MAX and 0 <= total <= _INT64_MAX):
+        revision, leaves, total = _bounded(revision, _INT64_MAX), _bounded(leaves, _LEAVES_MAX), _bounded(total, _INT64_MAX)
+    source, finality = _SOURCES.get(call.usage_source, 0), _FINALITIES.get(call.status, _FINAL)
+    return f"{revision << 16 | source << 12 | finality << 8 | leaves:020x}{total:016x}{fingerprint}"
+
+
+def _bounded(number: int, most: int) -> int:
+    return min(max(number, 0), most)
+
+
+class Candidate(msgspec.Struct, Generic[T], frozen=True, kw_only=True, gc=False):
+    """One record as far as merging looks at it, and the record itself or a pointer to it."""
+
+    tenant_id: str
+    """The tenant; keys of two tenants never meet."""
+    event_key: str
+    """Key by event."""
+    response_key: str | None
+    """Key by response, where there is one."""
+    fingerprint: str
+    """Hash of the facts."""
+    rank: str
+    """Hex text; the greatest counts."""
+    origin: tuple[int, str, int, int] = (0, "", 0, 0)
+    """Append time, topic, partition, offset: of equal records the first in the log stands for all."""
+    record: T
+    """Whatever the caller needs back."""
+
+
+class Resolved(msgspec.Struct, Generic[T], frozen=True, kw_only=True, gc=False):
+    """One call: the record that counts, and what became of the others."""
+
+    winner: Candidate[T]
+    """The record that counts."""
+    losers: tuple[Candidate[T], ...]
+    """Records that say something else and count less, greatest first; one of each fingerprint."""
+    duplicates: tuple[Candidate[T], ...]
+    """Records that repeat the winner or a loser."""
+    id_reuse: bool
+    """Whether another call's response key came under one of this call's event keys."""
+
+
+def candidate(priced: PricedCall) -> Candidate[PricedCall]:
+    """A priced call as a candidate."""
+    call = priced.call
+    return Candidate(
+        tenant_id=call.tenant_id,
+        event_key=call.event_key,
+        response_key=call.response_key,
+        fingerprint=priced.fingerprint,
+        rank=priced.rank,
+        origin=(priced.append_at_us, priced.topic, priced.partition, priced.offset),
+        record=priced,
+    )
+
+
+def resolve(records: Iterable[Candidate[T]]) -> list[Resolved[T]]:
+    """The calls these records tell of, in order of tenant and key. Give it all records of the keys concerned."""
+    known = list(records)
+    owners = _owners(known)
+    groups: dict[tuple[str, str, str], list[Candidate[T]]] = {}
+    for one in known:
+        groups.setdefault(_call_key(one, owners), []).append(one)
+    reused = _reused(known)
+    return [_elect(groups[key], id_reuse=(key[0], key[2]) in reused and key[1] == "r") for key in sorted(groups)]
+
+
+def _owners(records: Iterable[Candidate[T]]) -> dict[tuple[str, str], str]:
+    """Event key → the smallest response key that came under it."""
+    owners: dict[tuple[str, str], str] = {}
+    for one in records:
+        if one.response_key is not None:
+            key = (one.tenant_id, one.event_key)
+            owners[key] = min(owners.get(key, one.response_key), one.response_key)
+    return owners
+
+
+def _call_key(one: Candidate[T], owners: dict[tuple[str, str], str]) -> tuple[str, str, str]:
+    response_key = one.response_key
+    if response_key is None:
+        response_key = owners.get((one.tenant_id, one.event_key))
+    return (one.tenant_id, "e", one.event_key) if response_key is None else (one.tenant_id, "r", response_key)
+
+
+def _reused(records: Iterable[Candidate[T]]) -> set[tuple[str, str]]:
+    """Response keys that share an event key with another one."""
+    under: dict[tuple[str, str], set[str]] = {}
+    for one in records:
+        if one.response_key is not None:
+            under.setdefault((one.tenant_id, one.event_key), set()).add(one.response_key)
+    return {(tenant_id, key) for (tenant_id, _), keys in under.items() if len(keys) > 1 for key in keys}
+
+
+def _elect(records: list[Candidate[T]], *, id_reuse: bool) -> Resolved[T]:
+    """The greatest rank wins; of equal fingerprints the first in the log stands, the others are duplicates."""
+    standing: dict[str, Candidate[T]] = {}
+    duplicates = []
+    for one in sorted(records, key=lambda one: one.origin):
+        if one.fingerprint in standing:
+            duplicates.append(one)
+        else:
+            standing[one.fingerprint] = one
+    winner, *losers = sorted(standing.values(), key=lambda one: one.rank, reverse=True)
+    return Resolved(winner=winner, losers=tuple(losers), duplicates=tuple(duplicates), id_reuse=id_reuse)
