@@ -54,7 +54,11 @@ def rank(call: Call, fingerprint: str) -> str:
     total = (call.input_tokens or 0) + (call.output_tokens or 0)
     # Beyond these bounds the width would change, and with it the order.
     if not (0 <= revision <= _INT64_MAX and 0 <= leaves <= _LEAVES_MAX and 0 <= total <= _INT64_MAX):
-        revision, leaves, total = _bounded(revision, _INT64_MAX), _bounded(leaves, _LEAVES_MAX), _bounded(total, _INT64_MAX)
+        revision, leaves, total = (
+            _bounded(revision, _INT64_MAX),
+            _bounded(leaves, _LEAVES_MAX),
+            _bounded(total, _INT64_MAX),
+        )
     source, finality = _SOURCES.get(call.usage_source, 0), _FINALITIES.get(call.status, _FINAL)
     return f"{revision << 16 | source << 12 | finality << 8 | leaves:020x}{total:016x}{fingerprint}"
 

@@ -33,14 +33,29 @@ def _input_meters(modality: str) -> list[Meter]:
     stand_in, flagged = (None, False) if modality == "text" else ("input.text", False)
     rows = [
         Meter(base, "tokens", f"fresh {modality} tokens of the prompt", stand_in, flagged),
-        Meter(f"{base}.cache_read", "tokens", f"{modality} tokens read from the provider's prompt cache",
-              base if modality == "text" else "input.text.cache_read", modality == "text"),
-        Meter(f"{base}.cache_write", "tokens", f"{modality} tokens written to the prompt cache, lifetime not stated",
-              base if modality == "text" else "input.text.cache_write", modality == "text"),
+        Meter(
+            f"{base}.cache_read",
+            "tokens",
+            f"{modality} tokens read from the provider's prompt cache",
+            base if modality == "text" else "input.text.cache_read",
+            modality == "text",
+        ),
+        Meter(
+            f"{base}.cache_write",
+            "tokens",
+            f"{modality} tokens written to the prompt cache, lifetime not stated",
+            base if modality == "text" else "input.text.cache_write",
+            modality == "text",
+        ),
     ]
     rows += [
-        Meter(f"{base}.cache_write_{ttl}", "tokens", f"{modality} tokens written to the prompt cache for {ttl}",
-              f"{base}.cache_write", ttl != "5m")
+        Meter(
+            f"{base}.cache_write_{ttl}",
+            "tokens",
+            f"{modality} tokens written to the prompt cache for {ttl}",
+            f"{base}.cache_write",
+            ttl != "5m",
+        )
         for ttl in _TTLS
     ]
     return rows

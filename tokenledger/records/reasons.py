@@ -59,8 +59,6 @@ class Anomaly(StrEnum):
     """Two different response ids came under one event key."""
     TIME_CLAMPED = "time_clamped"
     """Event time outside [append - 400 days, append + 5 min]: the append time chose the price."""
-    TIME_UNIT_GUESSED = "time_unit_guessed"
-    """A time came in seconds, milliseconds or nanoseconds where microseconds are asked."""
     NEGATIVE_REMAINDER = "negative_remainder"
     """The measured latency parts exceed the total."""
     ENDED_BEFORE_START = "ended_before_start"

@@ -7,7 +7,8 @@ from tokenledger.records.raw import RawEvent
 from tokenledger.records.reasons import Reason
 from tokenledger.records.rejected import Rejected
 
-_encoder = msgspec.json.Encoder()
+# Decimals occur only inside `raw_usage`, which is kept as the provider wrote it.
+_encoder = msgspec.json.Encoder(decimal_format="number")
 _decoder = msgspec.json.Decoder(PricedCall)
 
 encode_priced = _encoder.encode

@@ -1,0 +1,104 @@
+"""Carving inclusive totals into disjoint leaves. A leaf that would be negative rejects the record, it is never clamped."""
+
+from collections.abc import Mapping
+
+from tokenledger.normalise.reading import BadRecordError, Reading
+from tokenledger.records.reasons import Anomaly, Reason
+
+
+def carve_input(
+    reading: Reading,
+    total: int,
+    *,
+    cached: Mapping[str, int] = {},
+    modalities: Mapping[str, int] = {},
+    cached_modalities: Mapping[str, int] = {},
+    path: str = "usage",
+) -> None:
+    """Put `total` input tokens (cache included) into leaves of `reading`.
+
+    `cached`: cache action (`cache_read`, `cache_write_5m`, …) → tokens, all inside the total. `modalities`: modality →
+    tokens, all inside the total and including what was cached; what they leave over is text. `cached_modalities`:
+    modality → cache-read tokens, where the provider splits them; otherwise text is taken first, then the others.
+    """
+    usage = reading.usage = dict(reading.usage)
+    reading.input_tokens = total
+    reading.explicit_leaves += len(cached) + len(modalities) + 1
+    fresh = {name: tokens for name, tokens in modalities.items() if name != "text" and tokens}
+    fresh["text"] = subtract(total, sum(fresh.values()), path, "modalities exceed the input total")
+    stated_text = modalities.get("text")
+    if stated_text is not None and stated_text != fresh["text"]:
+        _check_stated_text(reading, stated_text, fresh["text"], path)
+    for action, tokens in cached.items():
+        split = cached_modalities if action == "cache_read" else {}
+        _take(reading, usage, fresh, (action, tokens), split, path)
+    for name, tokens in fresh.items():
+        if tokens or not usage:
+            usage[f"input.{name}"] = usage.get(f"input.{name}", 0) + tokens
+
+
+def carve_output(reading: Reading, total: int, *, parts: Mapping[str, int] = {}, path: str = "usage") -> None:
+    """Put `total` output tokens (reasoning included) into leaves; `parts`: `reasoning`, `audio`, `image` → tokens."""
+    usage = reading.usage = dict(reading.usage)
+    reading.output_tokens = total
+    reading.explicit_leaves += len(parts) + 1
+    rest = total
+    for name, tokens in parts.items():
+        rest = subtract(rest, tokens, path, f"{name} tokens exceed the output total {total}")
+        if tokens:
+            usage[f"output.{name}"] = tokens
+    if rest or not parts:
+        usage["output.text"] = rest
+
+
+def check_total(reading: Reading, reported: int | None) -> None:
+    """Compare the reported grand total with the parts; the parts are priced either way."""
+    if reported is None:
+        return
+    parts = (reading.input_tokens or 0) + (reading.output_tokens or 0)
+    if reported > parts:
+        reading.note(Anomaly.UNEXPLAINED_TOKENS)
+    elif reported < parts and reported:
+        reading.note(Anomaly.TOTAL_MISMATCH)
+
+
+def subtract(whole: int, inside: int, path: str, complaint: str) -> int:
+    """`whole - inside`; raises BadRecordError rather than return a negative leaf."""
+    if inside > whole:
+        raise BadRecordError(Reason.CONTRADICTING_USAGE, path, f"{complaint}: {inside} > {whole}")
+    return whole - inside
+
+
+def _check_stated_text(reading: Reading, stated: int, carved: int, path: str) -> None:
+    if stated > carved:
+        detail = f"text tokens and other modalities exceed the input total: text {stated} > {carved} left over"
+        raise BadRecordError(Reason.CONTRADICTING_USAGE, path, detail)
+    reading.note(Anomaly.UNKNOWN_METER_SPLIT)
+
+
+def _take(
+    reading: Reading,
+    usage: dict[str, int],
+    fresh: dict[str, int],
+    taken: tuple[str, int],
+    split: Mapping[str, int],
+    path: str,
+) -> None:
+    action, tokens = taken
+    for name, stated in split.items():
+        if stated:
+            fresh[name] = subtract(fresh.get(name, 0), stated, path, f"cached {name} tokens exceed {name} tokens")
+            usage[f"input.{name}.{action}"] = stated
+            tokens = subtract(tokens, stated, path, f"cached {name} tokens exceed the cached total")
+    for name in sorted(fresh, key=lambda modality: (modality != "text", modality)):
+        share = min(tokens, fresh[name])
+        if share:
+            usage[f"input.{name}.{action}"] = usage.get(f"input.{name}.{action}", 0) + share
+            fresh[name] -= share
+            tokens -= share
+            if name != "text":
+                reading.note(Anomaly.CACHE_SPLIT_OVERLAPS)
+    if tokens:
+        total = reading.input_tokens
+        detail = f"{action} tokens exceed the input total {total} by {tokens}"
+        raise BadRecordError(Reason.CONTRADICTING_USAGE, path, detail)
