@@ -1,0 +1,1 @@
+"""Where the time of a call went, and how shared cost is divided."""
