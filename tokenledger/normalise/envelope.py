@@ -31,72 +31,134 @@ class MeasuredTimes(msgspec.Struct, gc=False):
     """`timings_us`: durations in µs that the producer measured in its own process."""
 
     admit: Duration | None = None
+    """Authentication, limits and budget checks."""
     guard: Duration | None = None
+    """Screening of prompt and answer."""
     cache: Duration | None = None
+    """Cache look-up."""
     route: Duration | None = None
+    """Choosing a model."""
     retrieve: Duration | None = None
+    """Retrieval for the prompt."""
     network: Duration | None = None
+    """On the wire."""
     queue: Duration | None = None
+    """Waiting in the engine before prefill."""
     prefill: Duration | None = None
+    """Reading the prompt, up to the first token."""
     decode: Duration | None = None
+    """From the first token to the last."""
     total: Duration | None = None
+    """The whole call as this process saw it."""
 
 
 class Envelope(msgspec.Struct, gc=False):
     """`data` of a call envelope. Unknown fields are ignored; a wrong type rejects the record and names the field."""
 
     provider: Text | None = None
+    """Provider, as OpenTelemetry's `gen_ai.provider.name` spells it; older spellings are accepted."""
     api: Text | None = None
+    """`chat`, `completions`, `responses`, `messages`, `generate_content`, `converse`, `invoke`, `embeddings`, …"""
     url: str | None = None
+    """Request URL or path; names the provider or the model where nothing else does."""
     request_model: Text | None = None
+    """The model that was asked for; `request.model` where absent."""
     request: dict[str, Any] | None = None
+    """The request body, or the part of it that bears on price: `stream`, `service_tier`, …"""
     http_status: int | None = None
+    """HTTP status of the reply."""
     response_headers: dict[str, Any] | None = None
+    """Response headers that bear on usage; other headers need not be sent."""
     response: Any = None
+    """The provider's JSON body, decoded."""
     events: list[StreamEvent] | None = None
+    """The stream's decoded events: at least the first, every one with usage, and the last."""
     response_text: str | None = None
+    """The raw body, instead of `response`."""
     stream_text: str | None = None
+    """The raw SSE or NDJSON text, instead of `events`."""
     started_at_us: Instant | None = None
+    """When the producer sent the request, µs UTC; chooses the price."""
     first_token_at_us: Instant | None = None
+    """When the producer saw the first token, µs UTC."""
     ended_at_us: Instant | None = None
+    """When the producer saw the last byte, µs UTC."""
     token_times_us: list[Instant] | None = None
+    """Instants at which chunks came, µs UTC; the first 64 are kept."""
     timings_us: MeasuredTimes | None = None
+    """Durations measured in the producer's own process, µs."""
     tenant_id: str | None = None
+    """The tenant by the producer's word; compared with the credential's, never used."""
     environment: Text | None = None
+    """`production`, `staging`, …"""
     project: Text | None = None
+    """Project."""
     feature: Text | None = None
+    """Product feature the call served."""
     cost_centre: Text | None = None
+    """Cost centre."""
     user_id: Text | None = None
+    """End user, opaque."""
     session_id: Text | None = None
+    """Conversation or session."""
     api_key_id: Text | None = None
+    """Id of the API key, never the key."""
     billing_account: Text | None = None
+    """Account the provider bills."""
     commitment_id: Text | None = None
+    """Commitment or provisioned capacity the call drew on."""
     deployment_id: Text | None = None
+    """Deployment name, where it differs from the model."""
     replica_id: Text | None = None
+    """Engine replica."""
     engine: Text | None = None
+    """`vllm`, `llama.cpp`, `ollama`, … for a self-hosted model."""
     processing: Text | None = None
+    """`batch` for a call of an asynchronous batch."""
     region: Text | None = None
+    """Region or geography profile that served, where the reply does not say so."""
     data_region: Text | None = None
+    """Where data had to stay (residency)."""
     tags: Annotated[dict[Text, Text], msgspec.Meta(max_length=MAX_TAGS)] | None = None
+    """At most 16 free labels."""
     operation_id: Text | None = None
+    """What the caller wanted done; retries and hedges share it."""
     attempt_no: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] | None = None
+    """Number of this attempt of the operation, from 1."""
     attempt_role: Text | None = None
+    """`primary`, `retry`, `hedge`, `verify` or `escalation`."""
     container_id: Text | None = None
+    """Id of the batch file or export this call was split from."""
     container_part: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
+    """Position in that container, from 0."""
     revision: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
+    """Raised when the producer restates an earlier record; the greatest wins."""
     trace_id: Text | None = None
+    """W3C trace id."""
     span_id: Text | None = None
+    """W3C span id."""
     prompt_id: Text | None = None
+    """Prompt template."""
     prompt_version: Text | None = None
+    """Its version."""
     route: Text | None = None
+    """Route of the gateway."""
     route_tier: Text | None = None
+    """Tier the router chose."""
     decision_id: Text | None = None
+    """The router's decision."""
     cache_hit: bool | None = None
+    """Answered from the gateway's own cache; the provider was not called."""
     aborted: bool | None = None
+    """The caller broke the call off before its end."""
     error_type: Text | None = None
+    """Why nothing came back, where the reply does not say so."""
     usage_source: Text | None = None
+    """`counted` or `estimated` where the counts are not the provider's."""
     kv_token_us: Duration | None = None
+    """KV-cache occupancy of a self-hosted call: tokens × µs."""
     claimed_usd: Any = None
+    """What the producer says the call cost, in USD; compared, never charged."""
 
 
 _typed: Final = msgspec.json.Decoder(Envelope, float_hook=Decimal)
