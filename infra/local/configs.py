@@ -25,7 +25,7 @@ def rendered(layout: Layout, programs: Iterable[Program], *, flink_shipped: str)
         config / "pg_hba.conf": PG_HBA,
         config / "flink" / "config.yaml": flink_config(layout, flink_shipped),
         config / "flink" / "log4j-console.properties": LOG4J2,
-        config / "flink" / "log4j-cli.properties": LOG4J2,
+        config / "flink" / "log4j-cli.properties": LOG4J2.replace("INFO", "WARN"),
         config / "supervisord.conf": supervisord_conf(layout, programs),
     }
 
@@ -152,7 +152,8 @@ def flink_settings(layout: Layout) -> dict[str, object]:
         "taskmanager.numberOfTaskSlots": 1,
         "taskmanager.memory.process.size": "1300m",
         # The embedded interpreter lives in the same process but outside the heap.
-        "taskmanager.memory.task.off-heap.size": "256m",
+        "taskmanager.memory.task.off-heap.size": "64m",
+        "taskmanager.memory.jvm-metaspace.size": "192m",
         "taskmanager.memory.managed.size": "32m",
         "taskmanager.memory.network.min": "48m",
         "taskmanager.memory.network.max": "48m",

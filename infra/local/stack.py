@@ -45,12 +45,12 @@ class Stack:
     def up(self, only: tuple[str, ...] = ()) -> None:
         """Everything runs and is ready, or `NotReady`; `only` limits it to the named programs."""
         started_at = time.monotonic()
-        wanted = self._prepare(only)
+        everything = self._prepare(only)
         supervision = self.supervision
-        if supervision.start():
-            self.say(f"supervisor    started, log in {self.layout.logs}")
-        for program in wanted:
-            self._start(supervision, program)
+        wanted = supervision.start() | set(only or (program.name for program in everything))
+        for program in everything:
+            if program.name in wanted:
+                self._start(supervision, program)
         self.say(f"up            in {time.monotonic() - started_at:.1f} s")
 
     def down(self) -> None:
@@ -89,7 +89,7 @@ class Stack:
             time.sleep(_POLL_EVERY_S)
         return time.monotonic() - started_at
 
-    def _prepare(self, only: tuple[str, ...]) -> list[Program]:
+    def _prepare(self, only: tuple[str, ...]) -> tuple[Program, ...]:
         preparation.folders(self.layout)
         machine = inspect(self.layout)
         everything = self.programs()
@@ -102,7 +102,7 @@ class Stack:
             self.say("kafka         storage formatted")
         if preparation.postgres_cluster(self.layout, machine):
             self.say("postgres      cluster initialised")
-        return [program for program in everything if not only or program.name in only]
+        return everything
 
     def _start(self, supervision: Supervision, program: Program) -> None:
         if program.name == "writer":

@@ -70,11 +70,10 @@ class Supervision:
             return False
         return True
 
-    def start(self) -> bool:
-        """Start it unless it runs; false if it ran already. It takes up a changed configuration."""
+    def start(self) -> frozenset[str]:
+        """It runs, with the configuration on disk; the programs that had to stop for a changed one."""
         if self.alive():
-            self._reload()
-            return False
+            return self._reload()
         self.layout.supervisor_socket.unlink(missing_ok=True)
         config = str(self.layout.config / "supervisord.conf")
         command = [str(self.layout.python), "-m", "supervisor.supervisord", "-c", config]
@@ -85,7 +84,7 @@ class Supervision:
                 message = f"supervisor: no answer after {_START_WITHIN_S:.0f} s; see {self.log}"
                 raise TimeoutError(message)
             time.sleep(0.05)
-        return True
+        return frozenset()
 
     @property
     def log(self) -> Path:
@@ -135,14 +134,16 @@ class Supervision:
                 raise TimeoutError(message)
             time.sleep(0.05)
 
-    def _reload(self) -> None:
+    def _reload(self) -> frozenset[str]:
         """Programs whose configuration changed are stopped and known anew; others run on."""
         [[added, changed, removed]] = self._call("reloadConfig")
+        ran = {process.name for process in self.processes() if process.pid}
         for name in (*changed, *removed):
             self.stop_program(name)
             self._call("removeProcessGroup", name)
         for name in (*added, *changed):
             self._call("addProcessGroup", name)
+        return frozenset(changed) & ran
 
     def _call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 - XML-RPC is untyped
         transport = _SocketTransport(self.layout.supervisor_socket)

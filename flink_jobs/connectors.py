@@ -1,0 +1,89 @@
+"""Kafka topics as Flink tables: bytes in, bytes out, with the metadata that says where they stood.
+
+Nothing is decoded here: a deserialiser that throws would fail the job, and has no dead letters.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tokenledger.records.topics import PRICED, RAW, REJECTED, Topic
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flink_jobs.settings import Settings
+
+SOURCE = "raw_events"
+PRICED_SINK = "priced_calls"
+REJECTED_SINK = "rejected_records"
+
+# A rejected record is the raw one plus our headers, and a priced one may outgrow its origin.
+_LARGEST_REQUEST_BYTES = 32 * 1024 * 1024
+
+
+def statements(settings: Settings) -> tuple[str, ...]:
+    """The tables of price_job."""
+    return (
+        source(settings, RAW),
+        sink(settings, PRICED_SINK, topic=PRICED),
+        sink(settings, REJECTED_SINK, topic=REJECTED),
+    )
+
+
+def source(settings: Settings, topic: Topic) -> str:
+    """Goes on from the group's committed offsets, from the beginning if there are none."""
+    options = {
+        "connector": "kafka",
+        "topic": topic.name,
+        "properties.bootstrap.servers": settings.kafka_bootstrap,
+        "properties.group.id": settings.consumer_group,
+        "scan.startup.mode": "group-offsets",
+        "properties.auto.offset.reset": "earliest",
+        "properties.fetch.max.wait.ms": "50",
+        "properties.max.poll.records": "2000",
+        "key.format": "raw",
+        "key.fields": "record_key",
+        "value.format": "raw",
+        "value.fields-include": "EXCEPT_KEY",
+    }
+    columns = """
+        record_key BYTES,
+        record_value BYTES,
+        record_headers MAP<STRING, BYTES> METADATA FROM 'headers' VIRTUAL,
+        record_partition INT METADATA FROM 'partition' VIRTUAL,
+        record_offset BIGINT METADATA FROM 'offset' VIRTUAL,
+        append_at TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL"""
+    return _table(SOURCE, columns, options)
+
+
+def sink(settings: Settings, name: str, *, topic: Topic) -> str:
+    """At least once: what was sent is flushed before a checkpoint moves the group's offsets."""
+    options = {
+        "connector": "kafka",
+        "topic": topic.name,
+        "properties.bootstrap.servers": settings.kafka_bootstrap,
+        "key.format": "raw",
+        "key.fields": "record_key",
+        "value.format": "raw",
+        "value.fields-include": "EXCEPT_KEY",
+        "sink.delivery-guarantee": "at-least-once",
+        "properties.acks": "all",
+        "properties.compression.type": "lz4",
+        "properties.linger.ms": "20",
+        "properties.batch.size": "262144",
+        "properties.buffer.memory": str(2 * _LARGEST_REQUEST_BYTES),
+        "properties.max.request.size": str(_LARGEST_REQUEST_BYTES),
+        # A broker that is away stops the line; only then does the job restart, from its offsets.
+        "properties.delivery.timeout.ms": "120000",
+    }
+    columns = """
+        record_key BYTES,
+        record_value BYTES,
+        record_headers MAP<STRING, BYTES> METADATA FROM 'headers'"""
+    return _table(name, columns, options)
+
+
+def _table(name: str, columns: str, options: Mapping[str, str]) -> str:
+    listed = ",\n".join(f"        '{key}' = '{value}'" for key, value in options.items())
+    return f"CREATE TEMPORARY TABLE {name} ({columns}\n    ) WITH (\n{listed}\n    )"

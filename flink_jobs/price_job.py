@@ -1,0 +1,68 @@
+"""Wiring of price_job: raw events, one function, two sinks. `python -m flink_jobs.price_job` submits it."""
+
+from __future__ import annotations
+
+import os
+
+from pyflink.common import Configuration
+from pyflink.table import EnvironmentSettings, StatementSet, TableEnvironment
+
+from flink_jobs import connectors
+from flink_jobs.operators import function
+from flink_jobs.settings import Settings
+
+NAME = "price_job"
+
+_DECIDED = f"""
+    SELECT record_key, decide(
+        record_key, record_value, record_headers, record_partition, record_offset,
+        EXTRACT(EPOCH FROM append_at) * 1000 + EXTRACT(MILLISECOND FROM append_at)
+    ) AS outcome
+    FROM {connectors.SOURCE}"""
+
+
+def environment(settings: Settings) -> TableEnvironment:
+    """One streaming environment whose jobs run on the settings' JobManager."""
+    configuration = Configuration()
+    for name, value in {
+        "execution.target": "remote",
+        "rest.address": settings.rest_host,
+        "rest.port": str(settings.rest_port),
+        "pipeline.name": NAME,
+        # Without reuse every operator copies each row for the next one.
+        "pipeline.object-reuse": "true",
+        # Threads of one process share one interpreter lock: scale by TaskManagers.
+        "parallelism.default": "1",
+        "python.execution-mode": "thread",
+    }.items():
+        configuration.set_string(name, value)
+    return TableEnvironment.create(
+        EnvironmentSettings.new_instance().in_streaming_mode().with_configuration(configuration).build()
+    )
+
+
+def statement_set(settings: Settings) -> StatementSet:
+    """The whole job, planned and not yet submitted."""
+    tables = environment(settings)
+    for statement in connectors.statements(settings):
+        tables.execute_sql(statement)
+    tables.create_temporary_function("decide", function(settings.operator))
+    tables.create_temporary_view("decided", tables.sql_query(_DECIDED))
+    statements = tables.create_statement_set()
+    for sink, condition in ((connectors.PRICED_SINK, ""), (connectors.REJECTED_SINK, "NOT ")):
+        statements.add_insert_sql(f"""
+            INSERT INTO {sink}
+            SELECT record_key, outcome.record_value, outcome.record_headers
+            FROM decided WHERE {condition}outcome.priced""")
+    return statements
+
+
+def main() -> None:
+    """Submit, and return: the job lives on the cluster."""
+    settings = Settings.from_environment(os.environ)
+    submitted = statement_set(settings).execute()
+    print(f"{NAME}: submitted as {submitted.get_job_client().get_job_id()}")
+
+
+if __name__ == "__main__":
+    main()
