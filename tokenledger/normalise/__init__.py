@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from tokenledger.normalise.assemble import assemble
+from tokenledger.normalise.assemble import assemble, clean_header
 from tokenledger.normalise.dialects import dialect_of_body, dialect_of_stream
 from tokenledger.normalise.envelope import ENVELOPE_TYPE, Envelope, decode_envelope, decode_json
 from tokenledger.normalise.errors import is_error, read_error
@@ -34,8 +34,8 @@ def reject(raw: RawEvent, reason: Reason, *, field: str, detail: str, stage: str
         field=field[:256].replace("\x00", "\ufffd"),
         detail=detail[:512].replace("\x00", "\ufffd"),
         stage=stage,
-        tenant_id=header(raw, "ce_tenantid"),
-        event_id=header(raw, "ce_id"),
+        tenant_id=clean_header(raw.headers.get("ce_tenantid", b"")),
+        event_id=clean_header(raw.headers.get("ce_id", b"")),
         topic=raw.topic,
         partition=raw.partition,
         offset=raw.offset,
@@ -44,20 +44,8 @@ def reject(raw: RawEvent, reason: Reason, *, field: str, detail: str, stage: str
     )
 
 
-def header(raw: RawEvent, name: str) -> str | None:
-    """A header as text: bounded, without NUL; None where absent, blank, or no UTF-8."""
-    value = raw.headers.get(name)
-    if not value:
-        return None
-    try:
-        text = value.decode()
-    except UnicodeDecodeError:
-        return None
-    return text.replace("\x00", "\ufffd")[:256].strip() or None
-
-
 def _attempt_no(raw: RawEvent) -> int:
-    stated = header(raw, "attempt_no")
+    stated = clean_header(raw.headers.get("attempt_no", b""))
     return int(stated) + 1 if stated and stated.isdecimal() and len(stated) < 5 else 1
 
 
@@ -69,9 +57,9 @@ def _read(raw: RawEvent) -> Call:
         raise BadRecordError(Reason.EMPTY, "", "the value has no content; a record of one call would be right")
     if len(value) > MAX_RECORD_BYTES:
         raise BadRecordError(Reason.TOO_LARGE, "", f"{len(value)} bytes; at most {MAX_RECORD_BYTES} would be right")
-    if not header(raw, "ce_tenantid"):
+    if not clean_header(raw.headers.get("ce_tenantid", b"")):
         raise BadRecordError(Reason.MISSING_TENANT, "ce_tenantid", "no tenant in the headers; the credential sets it")
-    ce_type = header(raw, "ce_type") or ENVELOPE_TYPE
+    ce_type = clean_header(raw.headers.get("ce_type", b"")) or ENVELOPE_TYPE
     if ce_type == ENVELOPE_TYPE:
         envelope, anomalies = decode_envelope(value)
         reading = read_envelope(envelope)
@@ -96,7 +84,7 @@ def read_envelope(envelope: Envelope) -> Reading:
 
 
 def _exchange(envelope: Envelope) -> Exchange:
-    url, request = envelope.url or "", envelope.request or {}
+    url, request, headers = envelope.url or "", envelope.request or {}, envelope.response_headers
     provider = find_provider(envelope.provider) or (provider_of_url(url) if url and not envelope.provider else None)
     model = envelope.request_model or request.get("model")
     return Exchange(
@@ -105,7 +93,7 @@ def _exchange(envelope: Envelope) -> Exchange:
         url=url,
         request_model=model if isinstance(model, str) else None,
         request=request,
-        headers={name.lower(): str(value) for name, value in (envelope.response_headers or {}).items()},
+        headers={name.lower(): str(value) for name, value in headers.items()} if headers else {},
         http_status=envelope.http_status,
     )
 

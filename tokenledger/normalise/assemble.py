@@ -3,9 +3,14 @@
 import hashlib
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final
+from functools import lru_cache
+from itertools import compress
+from operator import attrgetter
+from typing import Annotated, Any, Final
 
-from tokenledger.normalise.envelope import MAX_TOKEN_TIMES, Envelope, MeasuredTimes, bound_text
+import msgspec
+
+from tokenledger.normalise.envelope import MAX_TEXT_CHARS, MAX_TOKEN_TIMES, Envelope, MeasuredTimes, bound_text
 from tokenledger.normalise.providers import Provider, find_provider, provider_of_url
 from tokenledger.normalise.reading import BadRecordError, Reading, usd_to_pico
 from tokenledger.records.call import Call, Timings
@@ -22,91 +27,135 @@ _STARTED, _CREATED, _CE_TIME, _APPEND = "started_at", "created", "ce_time", "app
 
 
 def assemble(raw: RawEvent, envelope: Envelope, reading: Reading) -> Call:
-    """The Call. Raises BadRecordError for an amount that is none."""
+    """The Call. Built as a dict of what is there: absent fields outnumber present ones, and each costs its look-up."""
+    if envelope.tenant_id and envelope.tenant_id != clean_header(raw.headers["ce_tenantid"]):
+        reading.note(Anomaly.TENANT_MISMATCH)
     provider = _provider(envelope, reading)
-    event_id, source = _event_identity(raw, reading)
-    response_id = _id(reading.response_id)
-    started_at_us, event_time_source = _event_time(raw, envelope, reading)
-    _check_tenant(raw, envelope, reading)
-    request = envelope.request or {}
-    stream = request.get("stream")
     name = provider.name if provider else _unknown_provider(envelope, reading)
-    return Call(
-        tenant_id=_header(raw, "ce_tenantid") or "",
-        event_id=event_id,
-        event_key=f"{source}#{event_id}",
-        response_key=f"{name}/{response_id}" if response_id and (provider is None or provider.unique_ids) else None,
-        response_id=response_id,
-        container_id=envelope.container_id,
-        container_part=envelope.container_part,
-        operation_id=envelope.operation_id,
-        attempt_no=envelope.attempt_no,
-        attempt_role=envelope.attempt_role,
-        revision=envelope.revision or 0,
-        ce_source=source,
-        ce_sequence=_sequence(raw),
-        environment=envelope.environment,
-        project=envelope.project,
-        feature=envelope.feature,
-        cost_centre=envelope.cost_centre,
-        user_id=envelope.user_id,
-        api_key_id=envelope.api_key_id,
-        session_id=envelope.session_id,
-        tags=envelope.tags or None,
-        provider=name,
-        api=reading.api or envelope.api,
-        host_provider=reading.host_provider,
-        billing_account=envelope.billing_account,
-        commitment_id=envelope.commitment_id,
-        request_model=_bounded(envelope.request_model or request.get("model")),
-        response_model=_bounded(reading.response_model),
-        deployment_id=envelope.deployment_id,
-        replica_id=envelope.replica_id,
-        engine=envelope.engine or reading.engine or (provider.name if provider and provider.self_hosted else None),
-        service_tier_requested=_bounded(request.get("service_tier")),
-        service_tier_served=_bounded(reading.service_tier),
-        processing=reading.processing or envelope.processing,
-        speed=_bounded(reading.speed),
-        region=_bounded(reading.region) or envelope.region,
-        data_region=envelope.data_region,
-        route=envelope.route,
-        route_tier=envelope.route_tier,
-        decision_id=envelope.decision_id,
-        prompt_id=envelope.prompt_id,
-        prompt_version=envelope.prompt_version,
-        trace_id=envelope.trace_id,
-        span_id=envelope.span_id,
-        stream=stream if stream.__class__ is bool else _streamed(envelope),
-        status=_status(envelope, reading),
-        http_status=_http_status(envelope),
-        finish_reason=_bounded(reading.finish_reason),
-        error_type=_bounded(reading.error_type) or envelope.error_type,
-        cache_hit=envelope.cache_hit,
-        usage=reading.usage,
-        input_tokens=reading.input_tokens,
-        output_tokens=reading.output_tokens,
-        shares=reading.shares,
-        usage_source=_usage_source(envelope, reading),
-        usage_reading=reading.usage_reading,
-        explicit_leaves=reading.explicit_leaves,
-        raw_usage=None if reading.raw_usage is None else without_texts(reading.raw_usage),
-        billed_usd_pico=reading.billed_usd_pico,
-        claimed_usd_pico=_claimed(envelope),
-        kv_token_us=envelope.kv_token_us,
-        started_at_us=started_at_us,
-        event_time_source=event_time_source,
-        received_at_us=raw.append_at_us or None,
-        first_token_at_us=envelope.first_token_at_us,
-        ended_at_us=envelope.ended_at_us,
-        token_times_us=tuple(envelope.token_times_us[:MAX_TOKEN_TIMES]) if envelope.token_times_us else (),
-        timings=_timings(envelope.timings_us, reading.timings),
-        anomalies=tuple(reading.anomalies),
-    )
+    event_id, source = _event_identity(raw, reading)
+    started_at_us, event_time_source = _event_time(raw, envelope, reading)
+    fields: dict[str, Any] = {
+        "tenant_id": clean_header(raw.headers["ce_tenantid"]),
+        "event_id": event_id,
+        "event_key": f"{source}#{event_id}",
+        "ce_source": source,
+        "provider": name,
+        "status": _status(envelope, reading),
+        "usage": reading.usage,
+        "input_tokens": reading.input_tokens,
+        "output_tokens": reading.output_tokens,
+        "usage_source": _usage_source(envelope, reading),
+        "usage_reading": reading.usage_reading,
+        "explicit_leaves": reading.explicit_leaves,
+        "started_at_us": started_at_us,
+        "event_time_source": event_time_source,
+        "received_at_us": raw.append_at_us or None,
+    }
+    response_id = as_id(reading.response_id)
+    if response_id is not None:
+        fields["response_id"] = response_id
+        if provider is None or provider.unique_ids:
+            fields["response_key"] = f"{name}/{response_id}"
+    if reading.raw_usage is not None:
+        fields["raw_usage"] = without_texts(reading.raw_usage)
+    stated = _stated(envelope)
+    fields.update(compress(zip(_STATED, stated, strict=True), stated))
+    _add_reading(fields, reading)
+    _add_request(fields, envelope)
+    if envelope.timings_us is not None or reading.timings is not None:
+        fields["timings"] = _timings(envelope.timings_us, reading.timings)
+    if provider is not None and provider.self_hosted and "engine" not in fields:
+        fields["engine"] = provider.name
+    _add_rare(fields, raw, envelope)
+    if reading.anomalies:
+        fields["anomalies"] = tuple(reading.anomalies)
+    return Call(**fields)
+
+
+# Fields that a call takes over from its envelope as they are; a blank text is absent.
+_STATED: Final = (
+    "container_id", "operation_id", "attempt_no", "attempt_role",
+    "environment", "project", "feature", "cost_centre", "user_id", "api_key_id", "session_id",
+    "api", "billing_account", "commitment_id", "request_model", "deployment_id", "replica_id", "engine",
+    "processing", "region", "data_region", "route", "route_tier", "decision_id", "prompt_id", "prompt_version",
+    "trace_id", "span_id", "error_type", "kv_token_us", "first_token_at_us", "ended_at_us",
+)  # fmt: skip
+_stated: Final = attrgetter(*_STATED)
+
+# Fields of the reading that outrank the envelope's: the reply says what was served. Texts among them are bounded.
+_SERVED: Final = (
+    "response_model", "service_tier", "finish_reason", "api", "host_provider", "processing", "speed", "region",
+    "error_type", "engine",
+)  # fmt: skip
+_CALLED: Final = {"service_tier": "service_tier_served"}
+_served: Final = attrgetter(*_SERVED)
+_NAMES_SERVED: Final = tuple(_CALLED.get(name, name) for name in _SERVED)
+
+
+def _add_reading(fields: dict[str, Any], reading: Reading) -> None:
+    served = _served(reading)
+    for name, value in compress(zip(_NAMES_SERVED, served, strict=True), served):
+        fields[name] = value if len(value) <= MAX_TEXT_CHARS else bound_text(value)
+    if reading.billed_usd_pico is not None:
+        fields["billed_usd_pico"] = reading.billed_usd_pico
+    if reading.shares:
+        fields["shares"] = reading.shares
+
+
+def _add_request(fields: dict[str, Any], envelope: Envelope) -> None:
+    """What was asked for, from the request's own fields."""
+    if envelope.events is not None or envelope.stream_text is not None:
+        fields["stream"] = True
+    request = envelope.request
+    if not request:
+        return
+    stream, tier, model = request.get("stream"), _bounded(request.get("service_tier")), _bounded(request.get("model"))
+    if stream.__class__ is bool:
+        fields["stream"] = stream
+    if tier:
+        fields["service_tier_requested"] = tier
+    if model and "request_model" not in fields:
+        fields["request_model"] = model
+
+
+def _add_rare(fields: dict[str, Any], raw: RawEvent, envelope: Envelope) -> None:
+    """What few records carry."""
+    if envelope.cache_hit is not None:
+        fields["cache_hit"] = envelope.cache_hit
+    if envelope.container_part is not None:
+        fields["container_part"] = envelope.container_part
+    if envelope.revision:
+        fields["revision"] = envelope.revision
+    if envelope.tags:
+        fields["tags"] = envelope.tags
+    if envelope.http_status is not None and 0 <= envelope.http_status < 1000:  # noqa: PLR2004 - what HTTP can send
+        fields["http_status"] = envelope.http_status
+    if envelope.claimed_usd is not None and (claimed := _claimed(envelope)) is not None:
+        fields["claimed_usd_pico"] = claimed
+    if envelope.token_times_us:
+        fields["token_times_us"] = tuple(envelope.token_times_us[:MAX_TOKEN_TIMES])
+    sequence = raw.headers.get("ce_sequence")
+    if sequence and sequence.isdigit() and len(sequence) < 19:  # noqa: PLR2004 - fits an int64
+        fields["ce_sequence"] = int(sequence)
+
+
+_Count = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+_Word = Annotated[str, msgspec.Meta(max_length=64)]
+_Leaf = _Count | _Word | bool | None
+
+
+class _PlainUsage(msgspec.Struct, gc=False):
+    """What nearly every usage object is: counts and short words, two levels deep. The check is done in C."""
+
+    usage: dict[_Word, _Leaf | dict[_Word, _Leaf]]
 
 
 def without_texts(usage: dict[str, Any]) -> dict[str, Any]:
     """The usage object as the provider wrote it, less anything that could hold a text of the call."""
-    return {name: kept for name, value in usage.items() if (kept := _countable(value)) is not None}
+    try:
+        return msgspec.convert({"usage": usage}, _PlainUsage).usage
+    except msgspec.ValidationError:
+        return {name[:64]: kept for name, value in usage.items() if (kept := _countable(value)) is not None}
 
 
 def _countable(value: Any) -> Any:
@@ -114,7 +163,7 @@ def _countable(value: Any) -> Any:
     if kind is int:
         return value if -(2**63) <= value < 2**64 else str(value)
     if kind is str:
-        return value if len(value) <= 64 and "\x00" not in value else None  # noqa: PLR2004
+        return value if len(value) <= 64 else None  # noqa: PLR2004 - tiers and modalities, not sentences
     if kind is dict:
         return without_texts(value)
     if kind is list:
@@ -139,27 +188,33 @@ def _unknown_provider(envelope: Envelope, reading: Reading) -> str:
 
 def _event_identity(raw: RawEvent, reading: Reading) -> tuple[str, str]:
     """CloudEvents id and source; the payload's hash where there is no id at all."""
-    event_id, source = _id(_header(raw, "ce_id")), _header(raw, "ce_source") or ""
+    headers = raw.headers
+    source = clean_header(headers.get("ce_source", b"")) or ""
+    event_id = as_id(headers.get("ce_id", b"").decode(errors="replace").strip())
     if event_id is None:
         reading.note(Anomaly.WEAK_IDENTITY)
         event_id = "sha256:" + hashlib.sha256(raw.value or b"").hexdigest()[:32]
     return event_id, source
 
 
-def _id(text: str | None) -> str | None:
+def as_id(text: str | None) -> str | None:
     """An id that is one: blank, "null" and "None" are no ids. A long one is replaced by its hash, never cut."""
-    if text is None or text.strip().lower() in _NO_IDS:
+    if text is None:
         return None
-    if len(text) > 256 or "\x00" in text:  # noqa: PLR2004
+    if len(text) < 10 and text.strip().lower() in _NO_IDS:  # noqa: PLR2004 - none of them is longer
+        return None
+    if len(text) > MAX_TEXT_CHARS or "\x00" in text:
         return "sha256:" + hashlib.sha256(text.encode(errors="replace")).hexdigest()
     return text
 
 
-def _header(raw: RawEvent, name: str) -> str | None:
-    value = raw.headers.get(name)
-    if not value:
+@lru_cache(maxsize=4096)
+def clean_header(value: bytes) -> str | None:
+    """A header as text: bounded, without NUL and blanks around it; None where nothing is left or it is no UTF-8."""
+    try:
+        return bound_text(value.decode()).strip() or None
+    except UnicodeDecodeError:
         return None
-    return value.decode(errors="replace").replace("\x00", "\ufffd").strip()[:1024] or None
 
 
 def _event_time(raw: RawEvent, envelope: Envelope, reading: Reading) -> tuple[int, str]:
@@ -168,7 +223,7 @@ def _event_time(raw: RawEvent, envelope: Envelope, reading: Reading) -> tuple[in
         at_us, source = envelope.started_at_us, _STARTED
     elif reading.created_at_us is not None:
         at_us, source = reading.created_at_us, _CREATED
-    elif (ce_time_us := parse_time(_header(raw, "ce_time"))) is not None:
+    elif (ce_time_us := parse_time(clean_header(raw.headers.get("ce_time", b"")))) is not None:
         at_us, source = ce_time_us, _CE_TIME
     else:
         return raw.append_at_us, _APPEND
@@ -199,29 +254,10 @@ def parse_time(text: str | None) -> int | None:
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def _check_tenant(raw: RawEvent, envelope: Envelope, reading: Reading) -> None:
-    if envelope.tenant_id and envelope.tenant_id != _header(raw, "ce_tenantid"):
-        reading.note(Anomaly.TENANT_MISMATCH)
-
-
-def _sequence(raw: RawEvent) -> int | None:
-    value = raw.headers.get("ce_sequence", b"")
-    return int(value) if value.isdigit() and len(value) < 19 else None  # noqa: PLR2004
-
-
 def _bounded(value: Any) -> str | None:
     if value.__class__ is not str or not value:
         return None
-    return value if len(value) <= 256 and "\x00" not in value else bound_text(value)  # noqa: PLR2004
-
-
-def _streamed(envelope: Envelope) -> bool | None:
-    return True if envelope.events is not None or envelope.stream_text is not None else None
-
-
-def _http_status(envelope: Envelope) -> int | None:
-    status = envelope.http_status
-    return status if status is not None and 0 <= status < 1000 else None  # noqa: PLR2004
+    return value if len(value) <= MAX_TEXT_CHARS else bound_text(value)
 
 
 def _status(envelope: Envelope, reading: Reading) -> str:

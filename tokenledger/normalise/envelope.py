@@ -171,9 +171,10 @@ _TEXT_FIELDS: Final = frozenset(
 
 
 def decode_json(value: bytes | str) -> Any:
-    """Strict JSON: UTF-8, no NaN, numbers exact, the last of equal keys wins. Raises BadRecordError."""
+    """Strict JSON: UTF-8, no NaN, numbers exact, NUL replaced, the last of equal keys wins. Raises BadRecordError."""
     try:
-        return _plain.decode(value)
+        plain = _plain.decode(value)
+        return _scrub(plain) if has_nul(value) else plain
     except UnicodeDecodeError as error:
         raise BadRecordError(Reason.INVALID_UTF8, "", f"byte {error.start}: {error.reason}") from None
     except RecursionError:
@@ -184,7 +185,7 @@ def decode_json(value: bytes | str) -> Any:
 
 def decode_envelope(value: bytes) -> tuple[Envelope, list[str]]:
     """The envelope and what had to be mended in it. Raises BadRecordError."""
-    if b"\\u0000" not in value:
+    if not has_nul(value):
         try:
             return _typed.decode(value), []
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -197,7 +198,7 @@ def _mended(value: bytes) -> tuple[Envelope, list[str]]:
     if not isinstance(plain, dict):
         detail = f"found {type(plain).__name__}; an object would be right"
         raise BadRecordError(Reason.INVALID_ENVELOPE, "", detail)
-    anomalies: list[str] = []
+    anomalies = [Anomaly.TEXT_BOUNDED.value] if has_nul(value) else []
     for name in _TEXT_FIELDS & plain.keys():
         text = plain[name]
         if isinstance(text, str) and (bounded := bound_text(text)) != text:
@@ -216,6 +217,20 @@ def _mended(value: bytes) -> tuple[Envelope, list[str]]:
         field = where.rstrip("`").lstrip(".")
         reason = Reason.INVALID_TIME if field.endswith("_us") else Reason.INVALID_ENVELOPE
         raise BadRecordError(reason, field, what) from None
+
+
+def has_nul(value: bytes | str) -> bool:
+    """Whether JSON text spells a NUL anywhere, be it in a text inside a text."""
+    return b"\\u0000" in value if isinstance(value, bytes) else "\\u0000" in value
+
+
+def _scrub(plain: Any) -> Any:
+    """The same with every NUL replaced by U+FFFD: Postgres can hold neither the character nor its escape."""
+    if isinstance(plain, str):
+        return plain.replace("\x00", "\ufffd").replace("\\u0000", "\\ufffd")
+    if isinstance(plain, dict):
+        return {_scrub(name): _scrub(value) for name, value in plain.items()}
+    return [_scrub(item) for item in plain] if isinstance(plain, list) else plain
 
 
 def bound_text(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Carving inclusive totals into disjoint leaves. A leaf that would be negative rejects the record, it is never clamped."""
+"""Carving inclusive totals into disjoint leaves. A leaf that would be negative rejects the record; none is clamped."""
 
 from collections.abc import Mapping
 
