@@ -1,0 +1,15 @@
+"""From usage to money: the price book, the one look-up ladder, exact cost lines."""
+
+from tokenledger.pricing.book import OverlapError, Overlay, PriceBook, build_book, packaged_book
+from tokenledger.pricing.cost import AmountOverflowError, Cost, price_call
+
+__all__ = [
+    "AmountOverflowError",
+    "Cost",
+    "OverlapError",
+    "Overlay",
+    "PriceBook",
+    "build_book",
+    "packaged_book",
+    "price_call",
+]
