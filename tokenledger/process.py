@@ -75,7 +75,7 @@ def process(raw: RawEvent, context: Context) -> PricedCall | Rejected:
 
 
 def _chargeable(call: Call, cost: Cost) -> int | None:
-    """The customer pays for what was answered; a failed attempt, a retry's twin and a hedge's loser are on the house."""
+    """The customer pays for what was answered; a failed attempt, a hedge and a check of ours are on the house."""
     if call.status == "error" or call.attempt_role in {"hedge", "verify"}:
         return 0
     return cost.cost_usd_pico

@@ -18,12 +18,13 @@ def attribute(call: Call) -> tuple[Latency | None, tuple[str, ...]]:
     """The parts, and what is odd about them; None where nothing was measured."""
     timings = call.timings
     started_at_us = call.started_at_us if call.event_time_source == "started_at" else None
-    if timings is None and (started_at_us is None or call.ended_at_us is None and call.first_token_at_us is None):
+    if timings is None and (started_at_us is None or (call.ended_at_us is None and call.first_token_at_us is None)):
         return None, ()
     anomalies: list[str] = []
     total_us = _total(call, started_at_us, anomalies)
     ttft_us = _elapsed(started_at_us, call.first_token_at_us)
-    if call.ended_at_us is not None and call.first_token_at_us is not None and call.first_token_at_us > call.ended_at_us:
+    first_us, ended_us = call.first_token_at_us, call.ended_at_us
+    if first_us is not None and ended_us is not None and first_us > ended_us:
         anomalies.append(Anomaly.FIRST_TOKEN_AFTER_END.value)
         ttft_us = None
     return _parts(call, timings or _NONE, total_us=total_us, ttft_us=ttft_us, anomalies=anomalies)

@@ -12,6 +12,9 @@ from tokenledger.records.reasons import Anomaly, Reason
 MAX_COUNT: Final = 2**53
 """Counts above this are damaged by JSON readers that use doubles, so no producer can mean them."""
 
+_YEAR_10000_SECONDS: Final = 253_402_300_800
+_AMOUNT_LIMIT_USD: Final = 9_000_000  # 2^63 pico-dollars are 9.2 million
+
 Body: TypeAlias = Mapping[str, Any]
 """A decoded JSON object."""
 
@@ -137,7 +140,7 @@ def count(holder: Body, name: str, path: str) -> int | None:
     if value is None:
         return None
     if value.__class__ is int and 0 <= value <= MAX_COUNT:
-        return value  # type: ignore[no-any-return]
+        return value
     if isinstance(value, Decimal) and 0 <= value <= MAX_COUNT and value == value.to_integral_value():
         return int(value)  # Cohere sends whole numbers as floats
     raise BadRecordError(
@@ -163,8 +166,8 @@ def text(holder: Body, name: str) -> str | None:
 
 def seconds_to_us(value: object) -> int | None:
     """A Unix time in seconds as µs; None where it is not one."""
-    if value.__class__ is int or isinstance(value, Decimal):
-        return int(value * 1_000_000) if 0 < value < 253_402_300_800 else None  # type: ignore[operator,call-overload,no-any-return]
+    if isinstance(value, int | Decimal) and 0 < value < _YEAR_10000_SECONDS:
+        return int(value * 1_000_000)
     return None
 
 
@@ -172,10 +175,8 @@ def usd_to_pico(value: object, path: str) -> int | None:
     """An amount in USD as pico-USD, rounded half to even. Raises BadRecordError for what is no amount."""
     if value is None:
         return None
-    if value.__class__ is int or isinstance(value, Decimal):
-        amount = Decimal(value)  # type: ignore[arg-type]
-        if amount.is_finite() and 0 <= amount < 9_000_000:
-            return int((amount * 10**12).to_integral_value())
+    if isinstance(value, int | Decimal) and 0 <= value < _AMOUNT_LIMIT_USD:
+        return int((Decimal(value) * 10**12).to_integral_value())
     raise BadRecordError(
         Reason.INVALID_AMOUNT, path, f"found {_brief(value)}; an amount in USD from 0 to 9,000,000 would be right"
     )

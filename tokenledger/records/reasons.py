@@ -63,7 +63,7 @@ class Anomaly(StrEnum):
     """The measured latency parts exceed the total."""
     ENDED_BEFORE_START = "ended_before_start"
     """The end lies before the start; the total latency is not measured."""
-    FIRST_TOKEN_AFTER_END = "first_token_after_end"
+    FIRST_TOKEN_AFTER_END = "first_token_after_end"  # noqa: S105 - a token of text
     """The first token came after the end."""
     TEXT_BOUNDED = "text_bounded"
     """A text held NUL or was too long; it was replaced or cut."""

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 _DAY_MS: Final = 24 * 3600 * 1000
-# Above the record limit of `process`, so that a record beyond it is rejected with its bytes rather than lost at the door.
+# Above the record limit of `process`: what exceeds that is rejected with its bytes, not lost at the door.
 _MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
 
 
