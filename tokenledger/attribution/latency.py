@@ -1,8 +1,9 @@
 """Latency of one call, in parts that add up to its total.
 
-`total = admit + guard + cache + route + retrieve + network + queue + prefill + decode + unattributed`, where network,
-queue and prefill are one `first_token_wait` when they cannot be told apart. Instants come from the caller's clock and
-durations from one process each, so instants are subtracted only from instants. A negative remainder is kept and flagged.
+`total = admit + guard + cache + route + retrieve + network + queue + prefill + decode + unattributed`; network, queue
+and prefill are one `first_token_wait` where they cannot be told apart. Instants come from the caller's clock and
+durations from one process each, so instants are subtracted only from instants. A negative remainder is kept and
+flagged.
 """
 
 from typing import Final
