@@ -9,8 +9,7 @@ import msgspec
 from tokenledger.attribution.latency import attribute
 from tokenledger.merge import fingerprint, rank
 from tokenledger.normalise import normalise, reject
-from tokenledger.pricing.book import PriceBook
-from tokenledger.pricing.catalogue import packaged_book
+from tokenledger.pricing.book import PriceBook, packaged_book
 from tokenledger.pricing.cost import AmountOverflowError, Cost, price_call
 from tokenledger.records.call import Call
 from tokenledger.records.priced import PricedCall
