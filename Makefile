@@ -1,0 +1,49 @@
+# The commands of the project. `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check up down status logs bench faults
+
+# uv from the PATH, else the one `make setup` put into .local/tools. Looked up when used.
+export UV = $(shell command -v uv || echo $(CURDIR)/.local/tools/bin/uv)
+RUN = $(UV) run --no-sync
+STACK = $(RUN) python -m infra.local
+UNIT = tests --ignore=tests/integration --ignore=tests/faults
+SEED ?= 1
+MINUTES ?= 5
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what is missing: Java, Postgres, Kafka's jars, both Python environments
+	@infra/local/setup.sh
+
+demo: setup ## real recorded traffic through Kafka, Flink and the ledger, and its cost table
+	@$(RUN) python -m infra.demo
+
+test: check ## everything that proves it, with real servers
+	@$(RUN) pytest tests/integration
+
+check: setup ## format, lint, types, unit tests; under a minute
+	@$(RUN) ruff format --check .
+	@$(RUN) ruff check .
+	@$(RUN) mypy
+	@$(RUN) pytest $(UNIT)
+
+up: setup ## start the stack; resumes after a crash
+	@$(STACK) up
+
+down: ## stop the stack
+	@$(STACK) down
+
+status: ## one line a program
+	@$(STACK) status
+
+logs: ## the end of every log; NAME=kafka for one
+	@$(STACK) logs $(NAME)
+
+bench: setup ## measure the published figures
+	@$(RUN) python -m benchmarks
+
+faults: setup ## kill processes under load: SEED=1 MINUTES=5
+	@$(RUN) python -m tests.faults --seed $(SEED) --minutes $(MINUTES)

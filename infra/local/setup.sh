@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# Makes this machine able to run the stack: system programs, JVM artifacts, two Python environments.
+# Idempotent; with nothing to do it takes well under a second. Writes under .local/ only, besides
+# what apt installs and the package caches. What it cannot install it names, with the command.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+LOCAL="$PWD/.local"
+STAMPS="$LOCAL/stamps"
+UV_VERSION="0.13.8"
+
+say() { printf '%-13s %s\n' "$1" "$2"; }
+
+fail() {
+  printf 'setup: %s\n' "$1" >&2
+  exit 1
+}
+
+# --- System programs, by apt -----------------------------------------------------------------
+
+java_is_new_enough() {
+  command -v java >/dev/null && java -version 2>&1 | awk -F'[".]' '/version/ { exit !($2 >= 17) }'
+}
+
+postgres_is_new_enough() {
+  local server
+  for server in /usr/lib/postgresql/*/bin/postgres "$(command -v postgres || true)"; do
+    [[ -x $server ]] || continue
+    [[ $("$server" --version) =~ \ ([0-9]+) ]] && ((BASH_REMATCH[1] >= 15)) && return 0
+  done
+  return 1
+}
+
+# A Python that can make an environment: Debian's lacks ensurepip until python3-venv is there.
+python_can_make_environments() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
+
+missing_packages() {
+  java_is_new_enough || echo openjdk-17-jre-headless
+  command -v mvn >/dev/null || jars_are_there || echo maven
+  postgres_is_new_enough || echo postgresql-15
+  command -v setpriv >/dev/null || echo util-linux
+  command -v uv >/dev/null || [[ -x $LOCAL/tools/bin/uv ]] || python_can_make_environments || echo python3-venv
+}
+
+install_packages() {
+  local as_root=() packages=("$@")
+  local command="apt-get install -y --no-install-recommends ${packages[*]}"
+  command -v apt-get >/dev/null || fail "missing: ${packages[*]} (Debian names); install them, then type: make setup"
+  if [[ $(id -u) != 0 ]]; then
+    sudo -n true 2>/dev/null || fail "missing: ${packages[*]}; type: sudo apt-get update && sudo $command"
+    as_root=(sudo -n)
+  fi
+  say apt "installing ${packages[*]}"
+  without_a_system_cluster
+  "${as_root[@]}" apt-get update -qq || fail "apt-get update failed; the package lists may be unreachable"
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive $command >"$LOCAL/apt.log" 2>&1 ||
+    fail "apt-get failed; the end of $LOCAL/apt.log:
+$(tail -n 15 "$LOCAL/apt.log")"
+}
+
+# Debian's package makes a cluster of its own and starts it on 5432. Ours is private, and a machine
+# that had no Postgres did not ask for one: say so, unless somebody already decided.
+without_a_system_cluster() {
+  local file=/etc/postgresql-common/createcluster.conf
+  [[ ${packages[*]} == *postgresql* && ! -e $file ]] || return 0
+  "${as_root[@]}" mkdir -p "${file%/*}"
+  echo 'create_main_cluster = false' | "${as_root[@]}" tee "$file" >/dev/null
+}
+
+# --- JVM artifacts, by Maven -----------------------------------------------------------------
+
+pom_hash() { sha256sum infra/local/pom.xml | cut -c1-16; }
+jars_are_there() { [[ -e $STAMPS/jars-$(pom_hash) ]]; }
+
+copy_jars() {
+  jars_are_there && return
+  local profile
+  for profile in kafka flink; do
+    say maven "copying the $profile jars"
+    rm -rf "$LOCAL/lib/$profile"
+    mvn -q -B -ntp -f infra/local/pom.xml -P "$profile" dependency:copy-dependencies \
+      -DincludeScope=runtime -DoutputDirectory="$LOCAL/lib/$profile" >"$LOCAL/maven.log" 2>&1 ||
+      fail "maven could not get the $profile jars; the end of $LOCAL/maven.log:
+$(tail -n 15 "$LOCAL/maven.log")"
+  done
+  touch "$STAMPS/jars-$(pom_hash)"
+}
+
+# --- Python environments, by uv --------------------------------------------------------------
+
+find_uv() {
+  if command -v uv >/dev/null && uv --version >/dev/null 2>&1; then
+    command -v uv
+  elif [[ -x $LOCAL/tools/bin/uv ]]; then
+    echo "$LOCAL/tools/bin/uv"
+  fi
+}
+
+install_uv() {
+  [[ -n $(find_uv) ]] && return
+  say uv "installing $UV_VERSION into .local/tools"
+  python3 -m venv "$LOCAL/tools"
+  "$LOCAL/tools/bin/pip" install -q --disable-pip-version-check "uv==$UV_VERSION" ||
+    fail "pip could not get uv; install uv $UV_VERSION or later on the PATH, then type: make setup"
+}
+
+lock_hash() { cat uv.lock pyproject.toml | sha256sum | cut -c1-16; }
+
+# $1 name of the environment's folder, then uv's options that choose its groups.
+sync_environment() {
+  local name="$1" stamp
+  stamp="$STAMPS/$name-$(lock_hash)"
+  shift
+  [[ -e $stamp && -x $LOCAL/$name/bin/python ]] && return
+  say uv "syncing .local/$name"
+  [[ -x $LOCAL/$name/bin/python ]] || "$UV" venv -q --python '>=3.11,<3.13' "$LOCAL/$name" ||
+    fail "no Python 3.11 or 3.12 found; type: apt-get install python3.11"
+  UV_PROJECT_ENVIRONMENT="$LOCAL/$name" "$UV" sync -q --locked --compile-bytecode "$@"
+  touch "$stamp"
+}
+
+# --------------------------------------------------------------------------------------------
+
+mkdir -p "$STAMPS"
+mapfile -t packages < <(missing_packages)
+if ((${#packages[@]})); then install_packages "${packages[@]}"; fi
+copy_jars
+install_uv
+UV="$(find_uv)"
+sync_environment venv
+sync_environment venv-flink --no-default-groups --group flink
+[[ -e .venv ]] || ln -s .local/venv .venv
+say setup "ready"
