@@ -1,7 +1,7 @@
 """From usage to money: the price book, the one look-up ladder, exact cost lines."""
 
 from tokenledger.pricing.book import OverlapError, Overlay, PriceBook, build_book, packaged_book
-from tokenledger.pricing.cost import AmountOverflowError, Cost, price_call
+from tokenledger.pricing.cost import AmountOverflowError, Cost, SharesExceedUsageError, price_call
 
 __all__ = [
     "AmountOverflowError",
@@ -9,6 +9,7 @@ __all__ = [
     "OverlapError",
     "Overlay",
     "PriceBook",
+    "SharesExceedUsageError",
     "build_book",
     "packaged_book",
     "price_call",

@@ -78,6 +78,8 @@ class Overlay(msgspec.Struct, frozen=True, kw_only=True):
 
     rows: tuple[Row, ...] = ()
     """Own rates and tenants' own rates; a model ending in `*` is a prefix."""
+    surcharges: tuple[Row, ...] = ()
+    """Own rates charged on top of the served model's, by the model that was asked for."""
     contracts: tuple[Contract, ...] = ()
     """Discounts."""
     aliases: tuple[Alias, ...] = ()
@@ -106,6 +108,8 @@ class PriceBook(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Own and tenants' rows by (provider, model name or pattern), both in lower case."""
     patterns: tuple[tuple[str, str], ...]
     """Keys of `rows` whose model is a prefix, longest first."""
+    surcharges: Mapping[tuple[str, str], tuple[Row, ...]]
+    """Rates on top, by (provider, requested model) in lower case."""
     contracts: tuple[Contract, ...]
     """Discounts, the most specific first."""
     aliases: Mapping[tuple[str, str], tuple[Alias, ...]]
@@ -125,6 +129,7 @@ def build_book(catalogue: Catalogue | None = None, overlay: Overlay | None = Non
     """
     overlay = overlay or Overlay()
     check_overlaps(overlay.rows)
+    check_overlaps(overlay.surcharges)
     _check_unique(overlay.contracts, key=lambda entry: (entry.tenant_id, entry.provider, entry.model))
     _check_unique(overlay.aliases, key=lambda entry: (entry.provider, entry.name))
     return _assemble(catalogue or packaged_catalogue(), overlay, None)
@@ -161,12 +166,9 @@ def _check_unique(entries: Iterable[_Dated], key: Callable[[_Dated], tuple[str, 
 
 def _assemble(catalogue: Catalogue, overlay: Overlay, known_at_us: int | None) -> PriceBook:
     released = known_at_us is None or catalogue.known_from_us <= known_at_us
-    rows: dict[tuple[str, str], list[Row]] = {}
-    for row in _known(overlay.rows, known_at_us):
-        rows.setdefault((row.provider.lower(), row.model.lower()), []).append(row)
-    aliases: dict[tuple[str, str], list[Alias]] = {}
-    for alias in _known(overlay.aliases, known_at_us):
-        aliases.setdefault((alias.provider.lower(), alias.name.lower()), []).append(alias)
+    rows = _grouped(_known(overlay.rows, known_at_us), lambda row: (row.provider, row.model))
+    surcharges = _grouped(_known(overlay.surcharges, known_at_us), lambda row: (row.provider, row.model))
+    aliases = _grouped(_known(overlay.aliases, known_at_us), lambda alias: (alias.provider, alias.name))
     contracts = sorted(_known(overlay.contracts, known_at_us), key=_specificity, reverse=True)
     return PriceBook(
         catalogue=catalogue,
@@ -175,16 +177,28 @@ def _assemble(catalogue: Catalogue, overlay: Overlay, known_at_us: int | None) -
         version=digest(
             catalogue.version if released else "",
             *sorted(row_digest(row) for group in rows.values() for row in group),
+            *sorted("surcharge " + row_digest(row) for group in surcharges.values() for row in group),
             *sorted(map(str, contracts)),
             *sorted(str(alias) for group in aliases.values() for alias in group),
             *sorted(overlay.requested_tier_providers),
         ),
         catalogue_rows=catalogue.rows if released else {},
-        rows={key: tuple(group) for key, group in rows.items()},
+        rows=rows,
         patterns=tuple(sorted((key for key in rows if key[1].endswith("*")), key=lambda key: (-len(key[1]), key))),
+        surcharges=surcharges,
         contracts=tuple(contracts),
-        aliases={key: tuple(group) for key, group in aliases.items()},
+        aliases=aliases,
     )
+
+
+def _grouped(
+    entries: Iterable[_Dated], key: Callable[[_Dated], tuple[str, str]]
+) -> dict[tuple[str, str], tuple[_Dated, ...]]:
+    groups: dict[tuple[str, str], list[_Dated]] = {}
+    for entry in entries:
+        provider, name = key(entry)
+        groups.setdefault((provider.lower(), name.lower()), []).append(entry)
+    return {name: tuple(group) for name, group in groups.items()}
 
 
 def _known(entries: Iterable[_Dated], known_at_us: int | None) -> Iterator[_Dated]:

@@ -23,6 +23,7 @@ from genai_prices.types import (
     TimeOfDateConstraint,
 )
 
+from tokenledger.pricing.dimensions import METER_DIMENSIONS
 from tokenledger.pricing.providers import CATALOGUE_PROVIDERS, fold
 from tokenledger.pricing.rate import (
     BASE_TIER,
@@ -40,22 +41,9 @@ from tokenledger.pricing.rate import (
     exact_rate,
 )
 from tokenledger.pricing.stand_ins import STAND_INS
-from tokenledger.records.meters import METERS
 
 _RELEASED_AT: Final = {"0.2.3": datetime(2026, 11, 10, 21, 51, 42, tzinfo=UTC)}
 """Upload time of each release read so far: from then on its prices are known."""
-
-_DIMENSION_METERS: Final = {
-    "character": {"family": "characters", "direction": "input"},
-    "audio_ms": {"family": "durations", "direction": "input", "modality": "audio"},
-    "page": {"family": "document_pages", "direction": "input"},
-    "search_unit": {"family": "rerank"},
-    "tool.web_search": {"family": "tool_calls", "tool_type": "web_search"},
-    "tool.file_search": {"family": "tool_calls", "tool_type": "storage_search"},
-    "tool.code_execution": {"family": "tool_calls", "tool_type": "code_execution"},
-    "request": {"family": "requests"},
-}
-"""Meters that count no tokens, in the catalogue's dimensions."""
 
 _UNITS_PER_BASE_UNIT: Final = {"audio_ms": 1000}
 """Our base units in one of the catalogue's: it counts audio in seconds."""
@@ -177,34 +165,6 @@ def _find(provider_name: str, model_name: str) -> Found | None:
 
 
 @cache
-def _meter_dimensions() -> dict[str, frozenset[tuple[str, str]]]:
-    dimensions = {meter: frozenset(stated.items()) for meter, stated in _DIMENSION_METERS.items()}
-    for meter in METERS.values():
-        if meter.unit == "tokens":
-            dimensions[meter.id] = frozenset(_token_dimensions(meter.id))
-    return dimensions
-
-
-def _token_dimensions(meter_id: str) -> Iterator[tuple[str, str]]:
-    direction, kind, *cache_action = meter_id.split(".")
-    yield ("family", "tokens")
-    yield ("direction", direction)
-    if kind in {"text", "audio", "image", "video"}:
-        yield ("modality", kind)
-    elif kind == "reasoning":
-        yield from (("modality", "text"), ("token_type", "reasoning"))
-    elif kind == "tool":
-        yield ("token_type", "tool")
-    if cache_action == ["cache_read"]:
-        yield ("token_type", "cache_read")
-    elif cache_action:
-        yield ("token_type", "cache_write")
-        ttl = cache_action[0].removeprefix("cache_write").removeprefix("_")
-        if ttl:
-            yield ("cache_ttl", ttl)
-
-
-@cache
 def _price_key_dimensions() -> dict[str, frozenset[tuple[str, str]]]:
     return {unit["price_key"]: frozenset(unit["dimensions"].items()) for unit in unit_data.values()}
 
@@ -216,7 +176,7 @@ def _price_key_units() -> dict[str, int]:
 
 def _price_key(meter: str, price_keys: Iterable[str]) -> str | None:
     """The most specific of the keys that covers the meter."""
-    wanted = _meter_dimensions()[meter]
+    wanted = METER_DIMENSIONS[meter]
     known = _price_key_dimensions()
     covering = [key for key in price_keys if key in known and known[key] <= wanted]
     return max(covering, key=lambda key: (len(known[key]), key), default=None)
@@ -230,7 +190,7 @@ def _plan(standard: frozenset[str], overrides: frozenset[str]) -> tuple[tuple[st
     """
     plain = {} if not overrides else dict(_plan(standard, frozenset()))
     written: dict[str, str] = {}
-    for meter in sorted(_meter_dimensions(), key=lambda meter: (len(STAND_INS[meter]), meter)):
+    for meter in sorted(METER_DIMENSIONS, key=lambda meter: (len(STAND_INS[meter]), meter)):
         key = _price_key(meter, standard | overrides)
         if key is None or (overrides and key not in overrides):
             continue
@@ -314,7 +274,7 @@ _Rate = tuple[Conditions, str, int, int, int, int, str]
 """Conditions, meter, above_tokens, upto_tokens, pico, per, note."""
 
 
-def _rates(provider: Provider, model: ModelInfo, at: datetime) -> Iterator[_Rate]:
+def _rates(model: ModelInfo, at: datetime) -> Iterator[_Rate]:
     for conditions, standard, overrides in _price_sets(model, at):
         prices = {**standard, **overrides}
         for meter, key in _plan(frozenset(standard), frozenset(overrides)):
@@ -352,7 +312,7 @@ def _compile_model(provider: Provider, model: ModelInfo) -> Iterator[Row]:
     for number, (start_us, _) in enumerate(date_spans):
         for span in day_spans:
             at = datetime.fromtimestamp((start_us + span[0]) // 1_000_000, tz=UTC)
-            for rate in _rates(provider, model, at):
+            for rate in _rates(model, at):
                 held.setdefault(rate, {}).setdefault(number, []).append(span)
     for rate, spans_by_date in held.items():
         for first, last, spans in _runs(spans_by_date):
@@ -396,7 +356,7 @@ def _unmapped(provider: Provider, model: ModelInfo) -> Iterator[str]:
     price_sets = [price.prices for price in model.prices] if isinstance(model.prices, list) else [model.prices]
     price_sets += [variant.prices for variant in model.price_variants or ()]
     keys = {key for prices in price_sets for key in _stated(prices)}
-    covered = {key for meter in _meter_dimensions() if (key := _price_key(meter, keys))}
+    covered = {key for meter in METER_DIMENSIONS if (key := _price_key(meter, keys))}
     yield from (f"{provider.id} {model.id}: no meter for {key}" for key in keys - covered - {"audio_hours"})
     for variant in model.price_variants or ():
         if _conditions(variant.when) is None:

@@ -30,6 +30,14 @@ class AmountOverflowError(ArithmeticError):
         self.amount_usd_pico = amount_usd_pico
 
 
+class SharesExceedUsageError(ValueError):
+    """Other models consumed more than the whole call: the record is to be rejected as `contradicting_usage`."""
+
+    def __init__(self, meter: str, rest: int) -> None:
+        super().__init__(f"{meter}: {rest} left after the shares of other models; parts may not exceed the whole")
+        self.meter = meter
+
+
 class Cost(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The cost of one call; the fields are those of PricedCall."""
 
@@ -83,6 +91,8 @@ def price_call(call: Call, book: PriceBook, *, price_at_us: int | None = None) -
     _write_lines(bill, slot, usage, None)
     for share in call.shares:
         _write_share(bill, book, call, share, at_us)
+    if found.surcharge is not None:
+        _write_surcharge(bill, found.surcharge.slot(at_us, _input_total(call.usage)), call.usage)
     return _judge(call, bill, slot)
 
 
@@ -109,7 +119,7 @@ def _write_lines(bill: _Bill, slot: Slot, usage: dict[str, int], model: str | No
         if rate is None:
             bill.unpriced.append(meter)
             continue
-        billed = quantity if quantity > rate.minimum_quantity else rate.minimum_quantity
+        billed = quantity if quantity > rate.minimum_quantity else rate.minimum_quantity  # noqa: FURB136 - a call to max costs more than the rest of the line
         per = rate.contracted_per
         amount = billed * rate.contracted_pico
         if per != 1:
@@ -145,7 +155,8 @@ def _less_shares(call: Call) -> dict[str, int]:
     for share in call.shares:
         for meter, quantity in share.usage.items():
             rest[meter] = rest.get(meter, 0) - quantity
-    assert all(quantity >= 0 for quantity in rest.values()), f"shares exceed the usage of the call: {rest}"
+            if rest[meter] < 0:
+                raise SharesExceedUsageError(meter, rest[meter])
     return rest
 
 
@@ -154,6 +165,12 @@ def _write_share(bill: _Bill, book: PriceBook, call: Call, share: ModelShare, at
                                                 deployment_id=None))  # fmt: skip
     slot = found.slot(at_us, _input_total(share.usage))
     _write_lines(bill, slot, share.usage, slot.model or share.model)
+
+
+def _write_surcharge(bill: _Bill, slot: Slot, usage: dict[str, int]) -> None:
+    """Only on the meters it names; nothing is unpriced because a surcharge does not name it."""
+    named = {meter: quantity for meter, quantity in usage.items() if slot.rate(meter) is not None}
+    _write_lines(bill, slot, named, slot.model)
 
 
 # The verdict

@@ -6,15 +6,14 @@ hit wins, and every drop is named.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import combinations
+from collections.abc import Iterable
 from math import gcd
 from typing import Final
 
 import msgspec
 
-from tokenledger.pricing.book import MAX_CARDS, Contract, PriceBook, matches
-from tokenledger.pricing.providers import fold, is_self_hosted
+from tokenledger.pricing.book import MAX_CARDS, Contract, OverlapError, PriceBook
+from tokenledger.pricing.conditions import Ask, Asked, asked_conditions, rungs
 from tokenledger.pricing.rate import (
     BASE_TIER,
     BEGIN_US,
@@ -33,6 +32,7 @@ from tokenledger.pricing.rate import (
     time_of_week_us,
 )
 from tokenledger.pricing.stand_ins import STAND_INS
+from tokenledger.pricing.target import Target, alias_breaks, covering, find_surcharge, find_target
 
 CardKey = tuple[
     str, str, str | None, str | None, str | None, str | None, str | None, str | None, str | None, str | None,
@@ -41,34 +41,6 @@ CardKey = tuple[
 """The facts of a call that choose its rates; see `Ask`."""
 
 _PPM: Final = 10**6
-
-_STANDARD: Final = frozenset(
-    {"", "default", "auto", "standard", "standard_only", "on_demand", "on-demand", "ondemand", "unspecified", "normal",
-     "service_tier_unspecified", "traffic_type_unspecified", "none", "null", "sync", "synchronous", "realtime"}
-)  # fmt: skip
-"""Values that mean the plain price: they are no condition."""
-
-_TIERS: Final = {"on_demand_priority": "priority", "on_demand_flex": "flex", "on_demand_offpeak": "offpeak"}
-"""Vertex AI's `trafficType`, in the words of the price lists."""
-
-
-class Ask(msgspec.Struct, frozen=True, gc=False):
-    """What of a call chooses its rates, in the order of a card's key."""
-
-    tenant_id: str
-    provider: str
-    host_provider: str | None
-    response_model: str | None
-    request_model: str | None
-    deployment_id: str | None
-    engine: str | None
-    processing: str | None
-    service_tier_served: str | None
-    service_tier_requested: str | None
-    region: str | None
-    data_region: str | None
-    speed: str | None
-
 
 class Rate(msgspec.Struct, frozen=True, gc=False):
     """The rate of one meter for one kind of call."""
@@ -93,47 +65,24 @@ class Rate(msgspec.Struct, frozen=True, gc=False):
     """Conditions dropped and stand-ins used, in words."""
 
 
-class _Target(msgspec.Struct, frozen=True):
-    """The priced model of a call and all its rows."""
-
-    provider: str | None
-    model: str | None
-    rows: tuple[Row, ...]
-
-
-class _Asked(msgspec.Struct, frozen=True):
-    """The call's conditions, in the price lists' words."""
-
-    processing: str
-    service_tier: str
-    regions: tuple[str, ...]
-    speed: str
-    notes: tuple[str, ...]
-
-    def dropped(self, index: int) -> str:
-        """The condition as it is named in `rate_fallbacks`."""
-        value = (self.processing, self.service_tier, "|".join(self.regions), self.speed)[index]
-        return f"{CONDITION_NAMES[index]}={value}"
-
-
 class Slot:
     """Rates in force together: one span of validity, part of the week and context tier. Meters resolve on first use."""
 
     __slots__ = ("_asked", "_contract", "_found", "_known_conditions", "_rungs", "model", "notes", "provider", "rates")
 
-    def __init__(self, target: _Target, rows: Iterable[Row], asked: _Asked, contract: Contract | None) -> None:
+    def __init__(self, target: Target, rows: Iterable[Row], asked: Asked, contract: Contract | None) -> None:
         self.provider = target.provider
         self.model = target.model
         self.rates: dict[str, Rate | None] = {}
         self.notes = asked.notes
         self._asked = asked
         self._contract = contract
-        self._rungs = tuple(_rungs(asked))
+        self._rungs = tuple(rungs(asked))
         self._found: dict[tuple[str, str, Conditions], Row] = {}
         for row in rows:
             key = (row.layer, row.meter, row.conditions)
-            assert key not in self._found, f"two rows hold: {row} and {self._found[key]}"
-            self._found[key] = row
+            if self._found.setdefault(key, row) is not row:
+                raise OverlapError(self._found[key], row)
         self._known_conditions = {(i, value) for row in self._found.values() for i, value in enumerate(row.conditions)}
         if self._find("request") is not None:
             self.rate("request")
@@ -189,25 +138,24 @@ class Slot:
 class Card:
     """All rates a kind of call can meet, over time, week and context tiers."""
 
-    __slots__ = ("_asked", "_book", "_contracts", "_targets", "slots", "tier_breaks", "time_breaks", "week_breaks")
+    __slots__ = (
+        "_ask", "_asked", "_contracts", "_targets", "slots", "surcharge", "tier_breaks", "time_breaks", "week_breaks",
+    )  # fmt: skip
 
-    def __init__(self, book: PriceBook, ask: Ask) -> None:
-        asked = _asked(ask, book.overlay.requested_tier_providers)
-        alias_breaks = _alias_breaks(book, ask)
-        self._asked = asked
-        self._targets = [(start, _target(book, ask, start)) for start in (BEGIN_US, *alias_breaks)]
-        self._contracts = [c for c in book.contracts if c.tenant_id == ask.tenant_id and _may_cover(c, ask)]
-        self._book = book
-        rows = [row for _, target in self._targets for row in target.rows]
-        self.time_breaks = _breaks(
-            (edge for entry in (*rows, *self._contracts) for edge in (entry.valid_from_us, entry.valid_to_us)),
-            alias_breaks, outside=(BEGIN_US, END_US),
-        )  # fmt: skip
-        self.week_breaks = _breaks((edge for row in rows for w in row.windows for edge in w), (), outside=(0, WEEK_US))
-        self.tier_breaks = _breaks(
-            (edge for row in rows for edge in (row.above_tokens, row.upto_tokens)), (), outside=(BASE_TIER, NO_LIMIT)
-        )
+    def __init__(self, book: PriceBook, ask: Ask, targets: list[tuple[int, Target]]) -> None:
+        self._ask = ask
+        self._asked = asked_conditions(ask, book.overlay.requested_tier_providers)
+        self._targets = targets
+        self._contracts = [contract for contract in book.contracts if contract.tenant_id == ask.tenant_id]
+        rows = [row for _, target in targets for row in target.rows]
+        spans = [(row.valid_from_us, row.valid_to_us) for row in rows]
+        spans += [(contract.valid_from_us, contract.valid_to_us) for contract in self._contracts]
+        spans += [(start, END_US) for start, _ in targets]
+        self.time_breaks = _breaks(spans, (BEGIN_US, END_US))
+        self.week_breaks = _breaks((window for row in rows for window in row.windows), (0, WEEK_US))
+        self.tier_breaks = _breaks(((row.above_tokens, row.upto_tokens) for row in rows), (BASE_TIER, NO_LIMIT))
         self.slots: dict[tuple[int, int, int], Slot] = {}
+        self.surcharge: Card | None = None
 
     def slot(self, at_us: int, input_total_tokens: int) -> Slot:
         """The rates in force for a request of that size at that instant."""
@@ -227,8 +175,7 @@ class Card:
         total_tokens = self.tier_breaks[tier_place - 1] + 1 if tier_place else 0
         target = next(target for start, target in reversed(self._targets) if start <= at_us)
         rows = [row for row in target.rows if applies(row, at_us, week_us, total_tokens)]
-        contract = next((c for c in self._contracts if c.valid_from_us <= at_us < c.valid_to_us
-                         and _covers(c, target)), None)  # fmt: skip
+        contract = covering(self._contracts, self._ask, target, at_us)
         return Slot(target, rows, self._asked, contract)
 
 
@@ -238,153 +185,22 @@ def card(book: PriceBook, key: CardKey) -> Card:
     if found is None:
         if len(book.cards) >= MAX_CARDS:
             book.cards.clear()
-        found = book.cards[key] = Card(book, Ask(*key))
+        found = book.cards[key] = _make_card(book, Ask(*key))
     return found
 
 
-# Conditions
+def _make_card(book: PriceBook, ask: Ask) -> Card:
+    starts = (BEGIN_US, *alias_breaks(book, ask))
+    made = Card(book, ask, [(start, find_target(book, ask, start)) for start in starts])
+    surcharge = find_surcharge(book, ask)
+    if surcharge is not None:
+        made.surcharge = Card(book, ask, [(BEGIN_US, surcharge)])
+    return made
 
 
-def _asked(ask: Ask, requested_tier_providers: Sequence[str]) -> _Asked:
-    processing = _condition(ask.processing)
-    notes: tuple[str, ...] = ()
-    tier = _condition(ask.service_tier_served)
-    requested = _condition(ask.service_tier_requested)
-    if ask.provider in requested_tier_providers or (ask.service_tier_served is None and requested):
-        if requested and requested != tier:
-            notes = (f"service_tier_requested={requested}",)
-        tier = requested
-    if tier == "batch":
-        processing, tier = "batch", ""
-    regions = tuple(dict.fromkeys(region.lower() for region in (ask.data_region, ask.region) if region))
-    return _Asked(processing, tier, regions, _condition(ask.speed), notes)
-
-
-def _condition(value: str | None) -> str:
-    if value is None:
-        return ""
-    folded = value.strip().lower()
-    return "" if folded in _STANDARD else _TIERS.get(folded, folded)
-
-
-def _rungs(asked: _Asked) -> Iterator[tuple[Conditions, tuple[int, ...]]]:
-    """(conditions to look for, indexes of those dropped), fewest drops first."""
-    stated = [i for i, v in enumerate((asked.processing, asked.service_tier, asked.regions, asked.speed)) if v]
-    for count in range(len(stated) + 1):
-        for dropped in combinations(stated, count):
-            for region in asked.regions if asked.regions and 2 not in dropped else ("",):
-                kept = (asked.processing, asked.service_tier, region, asked.speed)
-                processing, tier, place, speed = ("" if i in dropped else value for i, value in enumerate(kept))
-                yield (processing, tier, place, speed), dropped
-
-
-# The priced model
-
-
-def _provider_names(ask: Ask) -> tuple[str, ...]:
-    """Names the provider is sold under, the most particular first: the reseller's host belongs to it."""
-    host = (f"{fold(ask.provider)}_{fold(ask.host_provider)}",) if ask.host_provider else ()
-    return (*host, ask.provider)
-
-
-def _alias_breaks(book: PriceBook, ask: Ask) -> tuple[int, ...]:
-    edges: set[int] = set()
-    for name in (ask.response_model, ask.request_model, ask.deployment_id):
-        for alias in book.aliases.get((ask.provider.lower(), name.lower()), ()) if name else ():
-            edges |= {alias.valid_from_us, alias.valid_to_us}
-    return tuple(sorted(edges - {BEGIN_US, END_US}))
-
-
-def _unaliased(book: PriceBook, provider: str, name: str, at_us: int) -> str:
-    for alias in book.aliases.get((provider.lower(), name.lower()), ()):
-        if alias.valid_from_us <= at_us < alias.valid_to_us:
-            return alias.model
-    return name
-
-
-def _target(book: PriceBook, ask: Ask, at_us: int) -> _Target:
-    """What was served has the price; the name that was asked for counts only where that one is unknown.
-
-    A deployment that was given a price of its own keeps it whatever model the reply names.
-    """
-    served, asked, deployed = (
-        _unaliased(book, ask.provider, name, at_us) if name else None
-        for name in (ask.response_model, ask.request_model, ask.deployment_id)
-    )
-    special = _own_target(book, ask, deployed) if deployed else None
-    for name in filter(None, (served, asked, deployed)):
-        found = _model_target(book, ask, name)
-        if found is not None:
-            if special is None or special == found:
-                return found
-            catalogue_rows = tuple(row for row in found.rows if row.layer == CATALOGUE)
-            return _Target(special.provider, special.model, special.rows + catalogue_rows)
-    return special or _Target(None, None, ())
-
-
-def _own_rows(book: PriceBook, tenant_id: str, provider: str, model: str) -> tuple[Row, ...]:
-    """Rows of the exact name, else of the longest prefix; a tenant's and everyone's are two layers."""
-    names = [(provider.lower(), model.lower())]
-    names += [pattern for pattern in book.patterns if pattern[0] == names[0][0] and matches(pattern[1], model)]
-    found: dict[str, tuple[Row, ...]] = {}
-    for name in names:
-        rows = book.rows.get(name, ())
-        for layer in (CONTRACT, OWN):
-            fitting = tuple(row for row in rows if row.layer == layer and row.scope in {"", tenant_id})
-            if fitting:
-                found.setdefault(layer, fitting)
-    return tuple(row for rows in found.values() for row in rows)
-
-
-def _own_target(book: PriceBook, ask: Ask, name: str) -> _Target | None:
-    for provider in _provider_names(ask):
-        rows = _own_rows(book, ask.tenant_id, provider, name)
-        if rows:
-            return _Target(provider, name, rows)
-    return None
-
-
-def _model_target(book: PriceBook, ask: Ask, name: str) -> _Target | None:
-    own = _own_target(book, ask, name)
-    if is_self_hosted(ask.provider, ask.engine):
-        return own
-    for provider in _provider_names(ask):
-        found = book.catalogue.find(provider, name)
-        listed = book.catalogue_rows.get((found.provider, found.model)) if found else None
-        if found is None or listed is None:
-            continue
-        if own is None:
-            own = _listed_own_target(book, ask.tenant_id, found.provider, found.model)
-        rows = tuple(row for row in listed if not found.inherited or row.conditions == ("", "", "", ""))
-        if own is None:
-            return _Target(found.provider, found.model, rows)
-        return _Target(own.provider, own.model, own.rows + rows)
-    return own
-
-
-def _listed_own_target(book: PriceBook, tenant_id: str, provider: str, model: str) -> _Target | None:
-    rows = _own_rows(book, tenant_id, provider, model)
-    return _Target(provider, model, rows) if rows else None
-
-
-# Contracts
-
-
-def _may_cover(contract: Contract, ask: Ask) -> bool:
-    return any(matches(contract.provider, name) for name in _provider_names(ask)) or not contract.provider.endswith("*")
-
-
-def _covers(contract: Contract, target: _Target) -> bool:
-    return (
-        target.provider is not None
-        and target.model is not None
-        and matches(contract.provider, target.provider)
-        and matches(contract.model, target.model)
-    )
-
-
-def _breaks(edges: Iterable[int], more: Iterable[int], *, outside: tuple[int, int]) -> tuple[int, ...]:
-    return tuple(sorted({*edges, *more} - set(outside)))
+def _breaks(spans: Iterable[tuple[int, int]], outside: tuple[int, int]) -> tuple[int, ...]:
+    """Every edge inside, sorted: between two of them nothing changes."""
+    return tuple(sorted({edge for span in spans for edge in span} - set(outside)))
 
 
 def _rate(

@@ -76,3 +76,8 @@ def fold(name: str) -> str:
 def is_self_hosted(provider: str, engine: str | None) -> bool:
     """Whether the call ran on an engine of the user's own."""
     return engine is not None or fold(provider) in SELF_HOSTED_PROVIDERS
+
+
+def catalogue_name(provider: str) -> str:
+    """The catalogue's id of a provider, as far as this table knows it; else the name itself."""
+    return CATALOGUE_PROVIDERS.get(fold(provider), provider.strip().lower())

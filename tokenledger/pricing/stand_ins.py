@@ -1,7 +1,7 @@
 """Whose rate is used for a meter that has none of its own, nearest first, and whether that is worth a word.
 
-Derived from `priced_as` of the meter registry, with two steps more: a cached token is nearest to cached text of the same
-lifetime, and nearer to its own modality's fresh token than to fresh text.
+Derived from `priced_as` of the meter registry, with two steps more: a cached token is nearest to cached text of the
+same lifetime, and nearer to its own modality's fresh token than to fresh text.
 """
 
 from typing import Final
