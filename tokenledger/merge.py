@@ -7,7 +7,7 @@ records, never on the order or the batches they came in.
 from collections.abc import Iterable
 from hashlib import sha256
 from operator import attrgetter
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -89,6 +89,8 @@ class Candidate(msgspec.Struct, Generic[T], frozen=True, kw_only=True, gc=False)
 class Resolved(msgspec.Struct, Generic[T], frozen=True, kw_only=True, gc=False):
     """One call: the record that counts, and what became of the others."""
 
+    response_key: str | None
+    """The call's response key; None where only an event key is known."""
     winner: Candidate[T]
     """The record that counts."""
     losers: tuple[Candidate[T], ...]
@@ -97,6 +99,14 @@ class Resolved(msgspec.Struct, Generic[T], frozen=True, kw_only=True, gc=False):
     """Records that repeat the winner or a loser."""
     id_reuse: bool
     """Whether another call's response key came under one of this call's event keys."""
+
+
+class Link(NamedTuple):
+    """That a response once came under an event key, known without the record that said so."""
+
+    tenant_id: str
+    event_key: str
+    response_key: str
 
 
 def candidate(priced: PricedCall) -> Candidate[PricedCall]:
@@ -113,44 +123,42 @@ def candidate(priced: PricedCall) -> Candidate[PricedCall]:
     )
 
 
-def resolve(records: Iterable[Candidate[T]]) -> list[Resolved[T]]:
-    """The calls these records tell of, in order of tenant and key. Give it all records of the keys concerned."""
+def resolve(records: Iterable[Candidate[T]], links: Iterable[Link] = ()) -> list[Resolved[T]]:
+    """The calls these records tell of, in order of tenant and key.
+
+    Give it all records of the keys concerned, and as links what records that are not kept said about these keys.
+    """
     known = list(records)
-    owners = _owners(known)
-    groups: dict[tuple[str, str, str], list[Candidate[T]]] = {}
+    responses = _responses(known, links)
+    groups: dict[tuple[str, bool, str], list[Candidate[T]]] = {}
     for one in known:
-        groups.setdefault(_call_key(one, owners), []).append(one)
-    reused = _reused(known)
-    return [_elect(groups[key], id_reuse=(key[0], key[2]) in reused and key[1] == "r") for key in sorted(groups)]
+        groups.setdefault(_call_key(one, responses), []).append(one)
+    reused = {
+        (tenant_id, True, key) for (tenant_id, _), keys in responses.items() if len(keys) > 1 for key in keys
+    }
+    return [_elect(groups[key], key[2] if key[1] else None, id_reuse=key in reused) for key in sorted(groups)]
 
 
-def _owners(records: Iterable[Candidate[T]]) -> dict[tuple[str, str], str]:
-    """Event key → the smallest response key that came under it."""
-    owners: dict[tuple[str, str], str] = {}
+def _responses(records: Iterable[Candidate[T]], links: Iterable[Link]) -> dict[tuple[str, str], set[str]]:
+    """Event key → the response keys that came under it."""
+    responses: dict[tuple[str, str], set[str]] = {}
+    for link in links:
+        responses.setdefault((link.tenant_id, link.event_key), set()).add(link.response_key)
     for one in records:
         if one.response_key is not None:
-            key = (one.tenant_id, one.event_key)
-            owners[key] = min(owners.get(key, one.response_key), one.response_key)
-    return owners
+            responses.setdefault((one.tenant_id, one.event_key), set()).add(one.response_key)
+    return responses
 
 
-def _call_key(one: Candidate[T], owners: dict[tuple[str, str], str]) -> tuple[str, str, str]:
-    response_key = one.response_key
-    if response_key is None:
-        response_key = owners.get((one.tenant_id, one.event_key))
-    return (one.tenant_id, "e", one.event_key) if response_key is None else (one.tenant_id, "r", response_key)
+def _call_key(one: Candidate[T], responses: dict[tuple[str, str], set[str]]) -> tuple[str, bool, str]:
+    """Tenant, whether the call has a response key, and the key."""
+    if one.response_key is not None:
+        return one.tenant_id, True, one.response_key
+    under = responses.get((one.tenant_id, one.event_key))
+    return (one.tenant_id, True, min(under)) if under else (one.tenant_id, False, one.event_key)
 
 
-def _reused(records: Iterable[Candidate[T]]) -> set[tuple[str, str]]:
-    """Response keys that share an event key with another one."""
-    under: dict[tuple[str, str], set[str]] = {}
-    for one in records:
-        if one.response_key is not None:
-            under.setdefault((one.tenant_id, one.event_key), set()).add(one.response_key)
-    return {(tenant_id, key) for (tenant_id, _), keys in under.items() if len(keys) > 1 for key in keys}
-
-
-def _elect(records: list[Candidate[T]], *, id_reuse: bool) -> Resolved[T]:
+def _elect(records: list[Candidate[T]], response_key: str | None, *, id_reuse: bool) -> Resolved[T]:
     """The greatest rank wins; of equal fingerprints the first in the log stands, the others are duplicates."""
     standing: dict[str, Candidate[T]] = {}
     duplicates = []
@@ -160,4 +168,10 @@ def _elect(records: list[Candidate[T]], *, id_reuse: bool) -> Resolved[T]:
         else:
             standing[one.fingerprint] = one
     winner, *losers = sorted(standing.values(), key=lambda one: one.rank, reverse=True)
-    return Resolved(winner=winner, losers=tuple(losers), duplicates=tuple(duplicates), id_reuse=id_reuse)
+    return Resolved(
+        response_key=response_key,
+        winner=winner,
+        losers=tuple(losers),
+        duplicates=tuple(duplicates),
+        id_reuse=id_reuse,
+    )

@@ -1,0 +1,1 @@
+"""The ledger: where calls are charged exactly once, in PostgreSQL."""
