@@ -1,0 +1,24 @@
+"""Runs every figure's script, one after the other, and prints what belongs into RESULTS.md."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+# In this order: library alone, files, ledger alone, then what needs the whole stack.
+SCRIPTS = ("process_cpu", "price_files", "writer_vs_copy", "job_vs_identity", "end_to_end")
+
+
+def main() -> int:
+    """Run them all; the exit status is the number that failed."""
+    failed = 0
+    for script in SCRIPTS:
+        print(f"\n## {script}\n", flush=True)
+        failed += subprocess.run([sys.executable, "-m", f"benchmarks.{script}"], check=False).returncode != 0
+    print(
+        f"\n{len(SCRIPTS) - failed} of {len(SCRIPTS)} scripts ran; paste what changed into {Path('benchmarks/RESULTS.md')}"
+    )
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
