@@ -14,10 +14,6 @@ if TYPE_CHECKING:
 
     from flink_jobs.settings import Settings
 
-SOURCE = "raw_events"
-PRICED_SINK = "priced_calls"
-REJECTED_SINK = "rejected_records"
-
 # A rejected record is the raw one plus our headers, and a priced one may outgrow its origin.
 _LARGEST_REQUEST_BYTES = 32 * 1024 * 1024
 
@@ -26,8 +22,8 @@ def statements(settings: Settings) -> tuple[str, ...]:
     """The tables of price_job."""
     return (
         source(settings, RAW),
-        sink(settings, PRICED_SINK, topic=PRICED),
-        sink(settings, REJECTED_SINK, topic=REJECTED),
+        sink(settings, "priced_calls", topic=PRICED),
+        sink(settings, "rejected_records", topic=REJECTED),
     )
 
 
@@ -54,7 +50,7 @@ def source(settings: Settings, topic: Topic) -> str:
         record_partition INT METADATA FROM 'partition' VIRTUAL,
         record_offset BIGINT METADATA FROM 'offset' VIRTUAL,
         append_at TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL"""
-    return _table(SOURCE, columns, options)
+    return _table("raw_events", columns, options)
 
 
 def sink(settings: Settings, name: str, *, topic: Topic) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from pyflink.common import Configuration
 from pyflink.table import EnvironmentSettings, StatementSet, TableEnvironment
@@ -13,12 +14,18 @@ from flink_jobs.settings import Settings
 
 NAME = "price_job"
 
-_DECIDED = f"""
+DECIDED = """
     SELECT record_key, decide(
         record_key, record_value, record_headers, record_partition, record_offset,
         EXTRACT(EPOCH FROM append_at) * 1000 + EXTRACT(MILLISECOND FROM append_at)
     ) AS outcome
-    FROM {connectors.SOURCE}"""
+    FROM raw_events"""
+PRICED = """
+    INSERT INTO priced_calls
+    SELECT record_key, outcome.record_value, outcome.record_headers FROM decided WHERE outcome.priced"""
+REJECTED = """
+    INSERT INTO rejected_records
+    SELECT record_key, outcome.record_value, outcome.record_headers FROM decided WHERE NOT outcome.priced"""
 
 
 def environment(settings: Settings) -> TableEnvironment:
@@ -47,13 +54,11 @@ def statement_set(settings: Settings) -> StatementSet:
     for statement in connectors.statements(settings):
         tables.execute_sql(statement)
     tables.create_temporary_function("decide", function(settings.operator))
-    tables.create_temporary_view("decided", tables.sql_query(_DECIDED))
+    tables.create_temporary_view("decided", tables.sql_query(DECIDED))
+    # One set, one plan: both sinks read the same evaluation of the function.
     statements = tables.create_statement_set()
-    for sink, condition in ((connectors.PRICED_SINK, ""), (connectors.REJECTED_SINK, "NOT ")):
-        statements.add_insert_sql(f"""
-            INSERT INTO {sink}
-            SELECT record_key, outcome.record_value, outcome.record_headers
-            FROM decided WHERE {condition}outcome.priced""")
+    for statement in (PRICED, REJECTED):
+        statements.add_insert_sql(statement)
     return statements
 
 
@@ -61,7 +66,7 @@ def main() -> None:
     """Submit, and return: the job lives on the cluster."""
     settings = Settings.from_environment(os.environ)
     submitted = statement_set(settings).execute()
-    print(f"{NAME}: submitted as {submitted.get_job_client().get_job_id()}")
+    sys.stdout.write(f"{NAME}: submitted as {submitted.get_job_client().get_job_id()}\n")
 
 
 if __name__ == "__main__":

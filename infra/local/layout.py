@@ -136,9 +136,7 @@ class Layout:
 
     def dsn(self, user: str, database: str = DATABASE) -> str:
         """How this machine's owner connects to Postgres as `user`, over the private socket."""
-        return (
-            f"host={self.postgres_socket} port={self.ports.postgres} dbname={database} user={user}"
-        )
+        return f"host={self.postgres_socket} port={self.ports.postgres} dbname={database} user={user}"
 
     def environment(self) -> dict[str, str]:
         """Settings of every Python process that works with this stack."""

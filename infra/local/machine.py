@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import pwd
 import shutil
@@ -47,7 +46,7 @@ def java_home() -> str:
 def postgres_bin() -> str:
     """The newest installed server of version 15 or later (Debian keeps them off the PATH)."""
     on_path = shutil.which("postgres")
-    found = [Path(path) for path in glob.glob("/usr/lib/postgresql/*/bin/postgres")]
+    found = list(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     found += [Path(on_path).resolve()] if on_path else []
     usable = [(_version(path), path) for path in found]
     version, path = max(usable, default=(0, Path()))
@@ -61,9 +60,7 @@ def postgres_bin() -> str:
 
 
 def _version(postgres: Path) -> int:
-    shown = subprocess.run(
-        [str(postgres), "--version"], capture_output=True, text=True, check=True
-    ).stdout
+    shown = subprocess.run([str(postgres), "--version"], capture_output=True, text=True, check=True).stdout
     return int(shown.split()[2].partition(".")[0])  # "postgres (PostgreSQL) 15.18 (Debian …)"
 
 

@@ -16,6 +16,7 @@ from infra.local.machine import Missing, postgres_account
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
     from infra.local.layout import Layout
     from infra.local.programs import Machine, Program
 
@@ -25,7 +26,7 @@ class PreparationFailed(Exception):  # noqa: N818 - it reads as what it says
 
 
 def folders(layout: Layout) -> None:
-    """Every folder of the stack; Postgres's belong to the account it runs as."""
+    """Make every folder of the stack; Postgres's belong to the account it runs as."""
     layout.run.mkdir(mode=0o755, parents=True, exist_ok=True)
     for folder in (layout.config, layout.logs, layout.data, layout.data / "kafka", layout.run / "flink"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -37,8 +38,8 @@ def folders(layout: Layout) -> None:
 
 def files(layout: Layout, machine: Machine, programs: Iterable[Program]) -> None:
     """The configuration, rendered; the same layout gives the same bytes."""
-    with open(f"{machine.flink_home}/conf/config.yaml", encoding="utf-8") as shipped:
-        texts = configs.rendered(layout, programs, flink_shipped=shipped.read())
+    shipped = (Path(machine.flink_home) / "conf" / "config.yaml").read_text(encoding="utf-8")
+    texts = configs.rendered(layout, programs, flink_shipped=shipped)
     for path, text in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -72,6 +73,7 @@ def kafka_storage(layout: Layout, machine: Machine) -> bool:
     if not list((layout.lib / "kafka").glob("kafka_*.jar")):
         message = f"kafka: no jars in {layout.lib / 'kafka'}; type `make setup`"
         raise Missing(message)
+    # An id that begins with "-" would read as an option.
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode().replace("-", "A")
     _run(
         f"{machine.java_home}/bin/java",

@@ -40,7 +40,7 @@ def postgres(layout: Layout) -> bool:
 def kafka(layout: Layout) -> bool:
     """The broker answers a metadata request."""
     # The client would print every refused connection while the broker starts.
-    settings = {"bootstrap.servers": layout.kafka_bootstrap, "log_level": 0}
+    settings: dict[str, str | int | float | bool] = {"bootstrap.servers": layout.kafka_bootstrap, "log_level": 0}
     try:
         return bool(AdminClient(settings).list_topics(timeout=_ANSWER_WITHIN_S).brokers)
     except KafkaException:
@@ -54,7 +54,7 @@ def jobmanager(layout: Layout) -> bool:
 
 def taskmanager(layout: Layout) -> bool:
     """The JobManager knows it, and heard of it lately."""
-    return flink(layout, "/overview").get("taskmanagers", 0) >= 1
+    return int(flink(layout, "/overview").get("taskmanagers", 0)) >= 1
 
 
 def price_job(layout: Layout) -> bool:
@@ -68,7 +68,7 @@ def price_job(layout: Layout) -> bool:
 def flink(layout: Layout, path: str) -> dict[str, Any]:
     """One REST answer of the JobManager; empty when it gives none."""
     try:
-        with urllib.request.urlopen(layout.flink_rest + path, timeout=_ANSWER_WITHIN_S) as reply:
+        with urllib.request.urlopen(layout.flink_rest + path, timeout=_ANSWER_WITHIN_S) as reply:  # noqa: S310 - always http
             answer: dict[str, Any] = json.load(reply)
     except (OSError, urllib.error.URLError, json.JSONDecodeError):
         return {}

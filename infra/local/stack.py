@@ -76,9 +76,7 @@ class Stack:
 
     def programs(self) -> tuple[Program, ...]:
         """The programs of this stack, in start order; those not written yet are left out."""
-        return tuple(
-            program for program in programs(self.layout, inspect(self.layout)) if _exists(program.name)
-        )
+        return tuple(program for program in programs(self.layout, inspect(self.layout)) if _exists(program.name))
 
     def wait_ready(self, program: Program, *, since: float | None = None) -> float:
         """Seconds until it is ready; `NotReady` when that takes longer than it may."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _START_WITHIN_S = 10.0
 _END_WITHIN_S = 60.0
+# Whether a call waits for what it asked for.
+_AT_ONCE, _WHEN_DONE = False, True
 
 
 class _SocketConnection(http.client.HTTPConnection):
@@ -38,7 +40,7 @@ class _SocketTransport(xmlrpc.client.Transport):
         super().__init__()
         self._path = path
 
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:  # noqa: ANN401, ARG002
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:  # noqa: ARG002
         """A fresh connection a call: supervisor may have been restarted between two."""
         return _SocketConnection(self._path)
 
@@ -116,12 +118,12 @@ class Supervision:
     def start_program(self, name: str) -> None:
         """Start a program that does not run; returns at once."""
         if self.process(name).state not in {"RUNNING", "STARTING", "BACKOFF"}:
-            self._call("startProcess", name, False)
+            self._call("startProcess", name, _AT_ONCE)
 
     def stop_program(self, name: str) -> None:
         """Stop a program gracefully; returns when it is gone."""
         if self.process(name).state not in {"STOPPED", "EXITED", "FATAL"}:
-            self._call("stopProcess", name, True)
+            self._call("stopProcess", name, _WHEN_DONE)
 
     def end(self) -> None:
         """End supervisor itself; returns when its process is gone."""
@@ -145,7 +147,7 @@ class Supervision:
             self._call("addProcessGroup", name)
         return frozenset(changed) & ran
 
-    def _call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 - XML-RPC is untyped
+    def _call(self, method: str, *arguments: object) -> Any:
         transport = _SocketTransport(self.layout.supervisor_socket)
         proxy = xmlrpc.client.ServerProxy("http://localhost", transport=transport)
         return getattr(proxy.supervisor, method)(*arguments)
