@@ -85,7 +85,7 @@ _stated: Final = attrgetter(*_STATED)
 # Fields of the reading that outrank the envelope's: the reply says what was served. Texts among them are bounded.
 _SERVED: Final = (
     "response_model", "service_tier", "finish_reason", "api", "host_provider", "processing", "speed", "region",
-    "error_type", "engine",
+    "error_type", "engine", "deployment_id",
 )  # fmt: skip
 _CALLED: Final = {"service_tier": "service_tier_served"}
 _served: Final = attrgetter(*_SERVED)

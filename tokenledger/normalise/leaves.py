@@ -1,18 +1,21 @@
-"""Carving inclusive totals into disjoint leaves. A leaf that would be negative rejects the record; none is clamped."""
+"""Carving inclusive totals into disjoint leaves. A leaf that would be negative rejects the record, never clamped."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from tokenledger.normalise.reading import BadRecordError, Reading
 from tokenledger.records.reasons import Anomaly, Reason
+
+_NOTHING: Final[Mapping[str, int]] = {}
 
 
 def carve_input(
     reading: Reading,
     total: int,
     *,
-    cached: Mapping[str, int] = {},
-    modalities: Mapping[str, int] = {},
-    cached_modalities: Mapping[str, int] = {},
+    cached: Mapping[str, int] = _NOTHING,
+    modalities: Mapping[str, int] = _NOTHING,
+    cached_modalities: Mapping[str, int] = _NOTHING,
     path: str = "usage",
 ) -> None:
     """Put `total` input tokens (cache included) into leaves of `reading`.
@@ -21,30 +24,35 @@ def carve_input(
     tokens, all inside the total and including what was cached; what they leave over is text. `cached_modalities`:
     modality → cache-read tokens, where the provider splits them; otherwise text is taken first, then the others.
     """
-    usage = reading.usage = dict(reading.usage)
+    usage = reading.usage
     reading.input_tokens = total
     reading.explicit_leaves += len(cached) + len(modalities) + 1
-    fresh = {name: tokens for name, tokens in modalities.items() if name != "text" and tokens}
-    fresh["text"] = subtract(total, sum(fresh.values()), path, "modalities exceed the input total")
-    stated_text = modalities.get("text")
-    if stated_text is not None and stated_text != fresh["text"]:
-        _check_stated_text(reading, stated_text, fresh["text"], path)
+    if modalities or cached_modalities:
+        fresh = _by_modality(reading, total, modalities, path)
+        for action, tokens in cached.items():
+            split = cached_modalities if action == "cache_read" else _NOTHING
+            _take(reading, fresh, (action, tokens), split, path)
+        for name, tokens in fresh.items():
+            if tokens or not usage:
+                usage[f"input.{name}"] = usage.get(f"input.{name}", 0) + tokens
+        return
+    rest = total  # all of it text: the common case, kept short
     for action, tokens in cached.items():
-        split = cached_modalities if action == "cache_read" else {}
-        _take(reading, usage, fresh, (action, tokens), split, path)
-    for name, tokens in fresh.items():
-        if tokens or not usage:
-            usage[f"input.{name}"] = usage.get(f"input.{name}", 0) + tokens
+        rest = subtract(rest, tokens, path, f"{action} tokens exceed what is left of the input total {total}")
+        if tokens:
+            usage[f"input.text.{action}"] = tokens
+    if rest or not usage:
+        usage["input.text"] = rest
 
 
-def carve_output(reading: Reading, total: int, *, parts: Mapping[str, int] = {}, path: str = "usage") -> None:
+def carve_output(reading: Reading, total: int, *, parts: Mapping[str, int] = _NOTHING, path: str = "usage") -> None:
     """Put `total` output tokens (reasoning included) into leaves; `parts`: `reasoning`, `audio`, `image` → tokens."""
-    usage = reading.usage = dict(reading.usage)
+    usage = reading.usage
     reading.output_tokens = total
     reading.explicit_leaves += len(parts) + 1
     rest = total
     for name, tokens in parts.items():
-        rest = subtract(rest, tokens, path, f"{name} tokens exceed the output total {total}")
+        rest = subtract(rest, tokens, path, f"{name} tokens exceed what is left of the output total {total}")
         if tokens:
             usage[f"output.{name}"] = tokens
     if rest or not parts:
@@ -69,22 +77,26 @@ def subtract(whole: int, inside: int, path: str, complaint: str) -> int:
     return whole - inside
 
 
-def _check_stated_text(reading: Reading, stated: int, carved: int, path: str) -> None:
-    if stated > carved:
-        detail = f"text tokens and other modalities exceed the input total: text {stated} > {carved} left over"
-        raise BadRecordError(Reason.CONTRADICTING_USAGE, path, detail)
-    reading.note(Anomaly.UNKNOWN_METER_SPLIT)
+def _by_modality(reading: Reading, total: int, modalities: Mapping[str, int], path: str) -> dict[str, int]:
+    fresh = {name: tokens for name, tokens in modalities.items() if name != "text" and tokens}
+    fresh["text"] = subtract(total, sum(fresh.values()), path, "modalities exceed the input total")
+    stated = modalities.get("text")
+    if stated is not None and stated != fresh["text"]:
+        subtract(fresh["text"], stated, path, "text tokens exceed what other modalities leave of the input total")
+        reading.note(Anomaly.UNKNOWN_METER_SPLIT)
+    return fresh
 
 
 def _take(
     reading: Reading,
-    usage: dict[str, int],
     fresh: dict[str, int],
     taken: tuple[str, int],
     split: Mapping[str, int],
     path: str,
 ) -> None:
+    """Move cached tokens from `fresh` into leaves: as the provider splits them, the rest text first."""
     action, tokens = taken
+    usage = reading.usage
     for name, stated in split.items():
         if stated:
             fresh[name] = subtract(fresh.get(name, 0), stated, path, f"cached {name} tokens exceed {name} tokens")

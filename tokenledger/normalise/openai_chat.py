@@ -1,112 +1,125 @@
-"""OpenAI chat completions, and every body of that shape.
+"""OpenAI chat completions and legacy completions, and every body of that shape.
 
-`prompt_tokens` includes cached tokens, `completion_tokens` includes reasoning and rejected predictions
-(openai/types/completion_usage.py). Cache writes, where a model has them, are inside `prompt_tokens` too.
+Azure, DeepSeek, Fireworks, Together, Cerebras, Moonshot, Z.ai, Writer, Snowflake, Hugging Face, vLLM and most others
+answer with it; what some of them add (cache counts beside the details, engine durations) is known by its field names.
 """
 
-from typing import Any
+from typing import Any, Final
 
-from tokenledger.normalise.leaves import carve_input, carve_output, check_total
-from tokenledger.normalise.reading import Body, Dialect, Event, Exchange, Reading, count, part, seconds_to_us, text
+from tokenledger.normalise import engine_timings
+from tokenledger.normalise.openai_usage import CHAT as NAMES
+from tokenledger.normalise.openai_usage import read_tokens
+from tokenledger.normalise.reading import Body, Dialect, Event, Exchange, Reading, part, seconds_to_us, text
 
-_INPUT_MODALITIES = ("text", "audio", "image", "video")
-_OUTPUT_PARTS = ("audio", "image", "video")
-_WRITE_TTLS = ("30m", "12h", "5m", "1h")
+# What a stream may blank out again in a later chunk; the last word that says anything counts.
+_LASTING: Final = ("id", "model", "created", "usage", "service_tier", "x_groq", "timings", "metrics", "time_info")
 
 
 def fits(body: Body, _exchange: Exchange) -> bool:
     """Choices, or a usage object that counts prompt tokens."""
+    if "choices" in body:
+        return True
     usage = body.get("usage")
-    return "choices" in body or (usage.__class__ is dict and "prompt_tokens" in usage)
+    return usage.__class__ is dict and "prompt_tokens" in usage
 
 
-def read(body: Body, _exchange: Exchange) -> Reading:
+def read(body: Body, exchange: Exchange) -> Reading:
     """A chat completion → its Reading."""
-    reading = start(body, "openai.chat", "chat")
-    usage = body.get("usage")
-    if usage.__class__ is dict and usage.get("prompt_tokens") is not None:  # type: ignore[union-attr]
-        read_usage(reading, usage)  # type: ignore[arg-type]
+    reading = start(body, exchange, "openai.chat", "chat")
+    usage = usage_of(body)
+    if usage:
+        read_tokens(reading, usage, NAMES)
+    engine_timings.add(reading, body, exchange)
     return reading
 
 
-def start(body: Body, name: str, api: str) -> Reading:
+def start(body: Body, exchange: Exchange, name: str, api: str) -> Reading:
     """A Reading with all of the OpenAI shape that is not usage."""
     choices = body.get("choices")
-    first = choices[0] if choices.__class__ is list and choices else None  # type: ignore[index]
+    first = choices[0] if choices.__class__ is list and choices else None
+    created = body.get("created")
+    if created.__class__ is str and created.isdecimal() and len(created) < 13:  # noqa: PLR2004
+        created = int(created)  # Writer quotes it
     return Reading(
         usage_reading=name,
         api=api,
         response_id=text(body, "id"),
-        response_model=text(body, "model"),
+        response_model=text(body, "model") or text(body, "model_id"),
         service_tier=text(body, "service_tier"),
-        created_at_us=seconds_to_us(body.get("created")),
-        finish_reason=text(first, "finish_reason") if first.__class__ is dict else None,  # type: ignore[arg-type]
+        created_at_us=seconds_to_us(created),
+        finish_reason=text(first, "finish_reason") if first.__class__ is dict else None,
+        deployment_id=azure_deployment(exchange.url) if exchange.url else None,
     )
 
 
-def read_usage(reading: Reading, usage: dict[str, Any]) -> None:
-    """Carve prompt and completion tokens of the OpenAI shape into leaves."""
-    reading.raw_usage = usage
-    prompt = count(usage, "prompt_tokens", "usage") or 0
-    completion = count(usage, "completion_tokens", "usage") or 0
-    prompt_details = part(usage, "prompt_tokens_details", "usage")
-    completion_details = part(usage, "completion_tokens_details", "usage")
-    if prompt_details:
-        carve_input(reading, prompt, cached=cache_actions(prompt_details), modalities=_modalities(prompt_details))
-    else:
-        carve_input(reading, prompt)
-    carve_output(reading, completion, parts=_output_parts(completion_details) if completion_details else {})
-    check_total(reading, count(usage, "total_tokens", "usage"))
+def azure_deployment(url: str) -> str | None:
+    """The deployment an Azure OpenAI URL names: the reply names the base model, the path what was asked for."""
+    _, found, rest = url.partition("/openai/deployments/")
+    return rest.split("/", 1)[0].split("?", 1)[0] or None if found else None
 
 
-def cache_actions(details: Body, path: str = "usage.prompt_tokens_details") -> dict[str, int]:
-    """Cache action → tokens, from `cached_tokens` and `cache_write_tokens` (+ its details by lifetime)."""
-    actions = {}
-    if cached := count(details, "cached_tokens", path):
-        actions["cache_read"] = cached
-    written = count(details, "cache_write_tokens", path)
-    if written:
-        lifetimes = part(details, "cache_write_tokens_details", path)
-        for ttl in _WRITE_TTLS:
-            if tokens := count(lifetimes, f"ttl_{ttl}_tokens", path):
-                actions[f"cache_write_{ttl}"] = tokens
-                written -= tokens
-        if written:
-            actions["cache_write"] = written
-    return actions
-
-
-def _modalities(details: Body) -> dict[str, int]:
-    found = {}
-    for name in _INPUT_MODALITIES:
-        tokens = count(details, f"{name}_tokens", "usage.prompt_tokens_details")
-        if tokens:
-            found[name] = tokens
-    return found
-
-
-def _output_parts(details: Body) -> dict[str, int]:
-    parts = {}
-    if reasoning := count(details, "reasoning_tokens", "usage.completion_tokens_details"):
-        parts["reasoning"] = reasoning
-    for name in _OUTPUT_PARTS:
-        if tokens := count(details, f"{name}_tokens", "usage.completion_tokens_details"):
-            parts[name] = tokens
-    return parts
+def usage_of(body: Body) -> dict[str, Any] | None:
+    """The usage object, which Groq's stream keeps under `x_groq`; None where there is none or an empty one."""
+    usage = body.get("usage")
+    if not usage and "x_groq" in body:
+        usage = part(body, "x_groq", "").get("usage")
+    return usage if usage and usage.__class__ is dict else None
 
 
 def fold(events: list[Event]) -> tuple[Body, bool]:
-    """The last usage counts, on whichever chunk it came; a finish reason is the end of the stream."""
+    """The last usage counts, on whichever chunk it came; counts are cumulative and never added.
+
+    The end is a finish reason for every choice that began, or the accounting chunk that follows it.
+    """
+    chunks = [event.data for event in events if event.data.__class__ is dict]
     body: dict[str, Any] = {}
-    finish = None
-    for _, chunk in events:
-        if chunk.__class__ is not dict:
-            continue
-        body |= {name: value for name, value in chunk.items() if value is not None and name != "choices"}
+    finishes: dict[object, str] = {}
+    begun: set[object] = set()
+    usage_chunks = 0
+    for chunk in chunks:
+        body.update(chunk)
+        if chunk.get("usage"):
+            usage_chunks += 1
         choices = chunk.get("choices")
-        if choices and choices[0].__class__ is dict:
-            finish = choices[0].get("finish_reason") or finish
-    return body | {"choices": [{"finish_reason": finish}]}, finish is not None
+        for choice in choices if choices.__class__ is list else ():
+            if choice.__class__ is dict:
+                _follow(choice, body, begun, finishes)
+    for name in _LASTING:
+        if name in body and not body[name]:
+            body[name] = next((chunk[name] for chunk in reversed(chunks) if chunk.get(name)), None)
+    accounted = usage_chunks == 1 and len(chunks) > 1 and bool(chunks[-1].get("usage"))
+    complete = accounted or bool(chunks and chunks[-1].get("usage") and not chunks[-1].get("choices"))
+    body["choices"] = [{"finish_reason": finishes.get(min(finishes, key=str)) if finishes else None}]
+    return body, complete or (bool(finishes) and begun <= finishes.keys())
+
+
+def _follow(choice: dict[str, Any], body: dict[str, Any], begun: set[object], finishes: dict[object, str]) -> None:
+    index = choice.get("index")
+    index = index if index.__class__ is int else 0
+    begun.add(index)
+    if finish := text(choice, "finish_reason"):
+        finishes[index] = finish
+    if choice.get("usage") and not body.get("usage"):
+        body["usage"] = choice["usage"]  # Moonshot keeps it in the choice
+
+
+def fits_completions(body: Body, exchange: Exchange) -> bool:
+    """Choices that are texts, not messages; or the URL or envelope says so."""
+    choices = body.get("choices")
+    if choices.__class__ is not list:
+        return False
+    first = choices[0] if choices else None
+    if first.__class__ is dict and "text" in first:
+        return "message" not in first and "delta" not in first
+    return exchange.api == "completions" and "object" not in body
+
+
+def read_completions(body: Body, exchange: Exchange) -> Reading:
+    """A legacy completion → its Reading; counts are those of chat."""
+    reading = read(body, exchange)
+    reading.usage_reading, reading.api = "openai.completions", "completions"
+    return reading
 
 
 CHAT = Dialect("openai.chat", fits, read, fold)
+COMPLETIONS = Dialect("openai.completions", fits_completions, read_completions, fold)
