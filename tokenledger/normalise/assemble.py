@@ -100,6 +100,8 @@ def _add_reading(fields: dict[str, Any], reading: Reading) -> None:
         fields["billed_usd_pico"] = reading.billed_usd_pico
     if reading.shares:
         fields["shares"] = reading.shares
+    if reading.request_model and "request_model" not in fields:
+        fields["request_model"] = _bounded(reading.request_model)
 
 
 def _add_request(fields: dict[str, Any], envelope: Envelope) -> None:

@@ -86,6 +86,8 @@ class Reading(msgspec.Struct, kw_only=True, gc=False):
     """The reply's id."""
     response_model: str | None = None
     """The model the reply names."""
+    request_model: str | None = None
+    """The model the URL names, where neither envelope nor request do."""
     deployment_id: str | None = None
     """Deployment, where the URL names one (Azure)."""
     service_tier: str | None = None
