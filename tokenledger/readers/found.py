@@ -1,0 +1,73 @@
+"""What a reader hands on: a raw event and the place it was found, or a file that could not be read."""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import msgspec
+
+from tokenledger.normalise.envelope import ENVELOPE_TYPE
+from tokenledger.records.raw import RawEvent
+
+FILE_SOURCE: Final = b"file"
+"""`ce_source` of records that name none: their minted ids hold the file's hash."""
+
+
+class Found(NamedTuple):
+    """One record of a file."""
+
+    source_file: str
+    """Path as it was given, or as a folder listed it."""
+    line: int
+    """Line of a line-based file; ordinal of the record in any other; from 1."""
+    raw: RawEvent
+    """The record."""
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """A file, or what is left of one, in which no record can be told from another."""
+
+    source_file: str
+    """Path."""
+    reason: str
+    """`empty`, `not_found`, `not_permitted`, `truncated`, `invalid_json`, `invalid_yaml`, `unknown_format`, …"""
+    detail: str
+    """What was found and what would be right, without texts of the file."""
+
+
+class UnreadableError(Exception):
+    """Raised inside a reader, turned into Unreadable where the file was opened."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """What every record of one file shares."""
+
+    source_file: str
+    """Path."""
+    modified_at_us: int
+    """Modification time: the append time of its records."""
+    tenant_id: bytes
+    """Tenant of records that name none."""
+    redact: bool = False
+    """Whether texts are taken out."""
+    file_hash: Callable[[], str]
+    """First 16 hex digits of the file's SHA-256; computed when it is first asked for."""
+
+    def found(self, line: int, value: bytes | None, headers: dict[str, bytes], *, part: int | None = None) -> Found:
+        """The record at `line`; an id, a source and a tenant are set where `headers` has none."""
+        if "ce_id" not in headers:
+            # The same file gives the same ids wherever it lies, so reading it twice charges nothing twice.
+            place = f"{line}" if part is None else f"{line}.{part}"
+            headers["ce_id"] = f"{self.file_hash()}-{place}".encode()
+            headers.setdefault("ce_source", FILE_SOURCE)
+        headers.setdefault("ce_tenantid", self.tenant_id)
+        headers.setdefault("ce_type", _ENVELOPE)
+        raw = RawEvent(value=value, headers=headers, offset=line, append_at_us=self.modified_at_us)
+        return Found(self.source_file, line, raw)
+
+
+_ENVELOPE: Final = ENVELOPE_TYPE.encode()
