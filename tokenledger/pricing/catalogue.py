@@ -51,6 +51,9 @@ _UNITS_PER_BASE_UNIT: Final = {"audio_ms": 1000}
 # Groq bills at least 10 seconds a request (https://groq.com/pricing); the catalogue holds that in code, not in data.
 _MINIMUM_MS: Final = {("groq", "whisper-large-v3"): 10_000, ("groq", "whisper-large-v3-turbo"): 10_000}
 
+# Their documentation charges opened pages as prompt tokens only; the catalogue says nothing about them.
+_FREE_PAGE_OPENS: Final = frozenset({"anthropic", "google", "openai"})
+
 _FREE_COMMENTS: Final = ("Free of charge", "Included in the subscription")
 
 Price = Decimal | TieredPrices
@@ -314,6 +317,9 @@ def _compile_model(provider: Provider, model: ModelInfo) -> Iterator[Row]:
             at = datetime.fromtimestamp((start_us + span[0]) // 1_000_000, tz=UTC)
             for rate in _rates(model, at):
                 held.setdefault(rate, {}).setdefault(number, []).append(span)
+    if provider.id in _FREE_PAGE_OPENS and held:
+        opened = (NO_CONDITIONS, "tool.web_fetch", BASE_TIER, NO_LIMIT, 0, 1, "no fee beyond its tokens")
+        held[opened] = {number: list(day_spans) for number in range(len(date_spans))}
     for rate, spans_by_date in held.items():
         for first, last, spans in _runs(spans_by_date):
             yield _row(provider, model, rate, (date_spans[first][0], date_spans[last][1]), tuple(spans))

@@ -25,9 +25,11 @@ from tokenledger.pricing.rate import (
     NO_LIMIT,
     OWN,
     WEEK_US,
+    WHOLE_WEEK,
     Conditions,
     Row,
     applies,
+    date_text,
     digest,
     time_of_week_us,
 )
@@ -41,6 +43,7 @@ CardKey = tuple[
 """The facts of a call that choose its rates; see `Ask`."""
 
 _PPM: Final = 10**6
+
 
 class Rate(msgspec.Struct, frozen=True, gc=False):
     """The rate of one meter for one kind of call."""
@@ -203,9 +206,7 @@ def _breaks(spans: Iterable[tuple[int, int]], outside: tuple[int, int]) -> tuple
     return tuple(sorted({edge for span in spans for edge in span} - set(outside)))
 
 
-def _rate(
-    row: Row, meter: str, listed: tuple[int, int], contract: Contract | None, fallbacks: tuple[str, ...]
-) -> Rate:
+def _rate(row: Row, meter: str, listed: tuple[int, int], contract: Contract | None, fallbacks: tuple[str, ...]) -> Rate:
     list_pico, list_per = listed
     pico, per, price_id = row.list_pico, row.list_per, row.price_id
     matched = _matched(row, meter)
@@ -232,6 +233,10 @@ def _matched(row: Row, meter: str) -> str:
         words.append(f"above {row.above_tokens} input tokens")
     elif row.upto_tokens != NO_LIMIT:
         words.append(f"up to {row.upto_tokens} input tokens")
+    if row.windows != WHOLE_WEEK:
+        words.append("at these hours")
+    if row.valid_from_us != BEGIN_US:
+        words.append(f"since {date_text(row.valid_from_us)}")
     if row.minimum_quantity:
         words.append(f"at least {row.minimum_quantity}")
     if row.note:

@@ -17,6 +17,7 @@ from tokenledger.pricing.rate import (
     CONTRACT,
     DAY_US,
     END_US,
+    NO_CONDITIONS,
     NO_LIMIT,
     OWN,
     WEEK_US,
@@ -162,18 +163,18 @@ def _exact(price_usd: Decimal, units: int, place: str) -> tuple[int, int]:
 
 def _check_slip(row: Row, listed: Catalogue, place: str) -> None:
     """Cents for dollars, per token for per million: such slips are a hundredfold or more."""
-    found = listed.find(row.provider, row.model)
-    if found is None or not row.list_pico:
-        return
-    for other in listed.rows.get((found.provider, found.model), ()):
-        same = (other.meter, other.conditions) == (row.meter, row.conditions)
-        if same and other.list_pico and not _within(row, other):
-            times = Decimal(row.list_pico * other.list_per) / (row.list_per * other.list_pico)
-            raise OverlayError(
-                place,
-                f"is {times.normalize():f} times the catalogue's rate for {found.model}; "
-                "mend the unit, or state `confirm: true` if it is right",
-            )
+    found = listed.find(row.provider, row.model.removesuffix("*"))
+    rows = listed.rows.get((found.provider, found.model), ()) if found and row.list_pico else ()
+    others = [
+        other for other in rows
+        if other.meter == row.meter and other.conditions in {row.conditions, NO_CONDITIONS} and other.list_pico
+    ]  # fmt: skip
+    if others and not any(_within(row, other) for other in others):
+        times = Decimal(row.list_pico * others[0].list_per) / (row.list_per * others[0].list_pico)
+        raise OverlayError(
+            place,
+            f"is {times.normalize():f} times the catalogue's rate; mend the unit, or state `confirm: true`",
+        )
 
 
 def _within(row: Row, other: Row) -> bool:
@@ -295,13 +296,13 @@ def _windows(value: object, place: str) -> Windows:
     if value is None:
         return WHOLE_WEEK
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise OverlayError(place, f"is {value!r}; expected a list such as [{{days: mon-fri, from: '01:00', to: '04:00'}}]")
+        raise OverlayError(place, f"is {value!r}; expected a list of {{days: mon-fri, from: '01:00', to: '04:00'}}")
     windows: list[tuple[int, int]] = []
     for number, window in enumerate(value):
         where = f"{place}[{number}]"
         fields = _mapping(window, where)
         _no_others(fields, {"days", "from", "to"}, where)
-        start_us = _clock(fields.get("from", "00:00"), f"{where}.from")
+        start_us = _clock(fields.get("from", "00:00"), f"{where}.from") % DAY_US
         end_us = _clock(fields.get("to", "24:00"), f"{where}.to")
         length_us = end_us - start_us if end_us > start_us else end_us + DAY_US - start_us
         for day in _days(fields.get("days", "mon-sun"), f"{where}.days"):
@@ -319,7 +320,8 @@ def _in_week(start_us: int, length_us: int) -> Iterator[tuple[int, int]]:
 
 def _clock(value: object, place: str) -> int:
     hours, _, minutes = str(value).partition(":")
-    if not (hours.isdecimal() and minutes.isdecimal() and int(hours) * 60 + int(minutes) <= 24 * 60):  # noqa: PLR2004 - hours of a day
+    is_clock = hours.isdecimal() and minutes.isdecimal() and int(minutes) < 60  # noqa: PLR2004 - minutes of an hour
+    if not is_clock or int(hours) * 60 + int(minutes) > 24 * 60:
         raise OverlayError(place, f"is {value!r}; expected a time of day in UTC such as '16:30', in quotes")
     return (int(hours) * 60 + int(minutes)) * 60_000_000
 

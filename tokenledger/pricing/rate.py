@@ -6,6 +6,7 @@ key never hold for the same call, which `overlap` decides.
 
 import hashlib
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
@@ -127,6 +128,12 @@ def exact_rate(price_usd: Decimal, units: int) -> tuple[int, int]:
 def time_of_week_us(at_us: int) -> int:
     """Microseconds since Monday 00:00 UTC."""
     return (at_us + _EPOCH_IN_WEEK_US) % WEEK_US
+
+
+def date_text(at_us: int) -> str:
+    """`2026-01-31`, with the time where it is not midnight UTC."""
+    at = datetime.fromtimestamp(at_us // 10**6, tz=UTC)
+    return f"{at:%Y-%m-%d}" if at_us % DAY_US == 0 else f"{at:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def merge_windows(windows: Iterable[tuple[int, int]]) -> Windows:

@@ -1,0 +1,1 @@
+"""Pricing: every expected figure is computed by hand or by another library."""
