@@ -2,19 +2,69 @@
 
 from typing import Final
 
-from tokenledger.normalise import openai_chat
+from tokenledger.normalise import (
+    aleph_alpha,
+    assistants,
+    audio,
+    embeddings,
+    images,
+    llama_cpp,
+    ollama,
+    openai_batch,
+    openai_chat,
+    openai_objects,
+    openai_responses,
+    openrouter,
+    perplexity,
+    realtime,
+    tgi,
+    watsonx,
+    writer,
+    xai,
+)
 from tokenledger.normalise.reading import Body, Dialect, Event, Exchange
 
-OF_PROVIDER: Final[dict[str, tuple[Dialect, ...]]] = {}
+OF_PROVIDER: Final[dict[str, tuple[Dialect, ...]]] = {
+    "writer": (writer.COMPLETIONS,),
+}
 """Dialects only one provider speaks, tried first: provider → dialects."""
 
-SHAPES: Final[tuple[Dialect, ...]] = (openai_chat.CHAT,)
+_CHATS: Final = (openrouter.CHAT, xai.CHAT, perplexity.CHAT, openai_chat.CHAT)
+
+OF_OBJECT: Final[dict[str, tuple[Dialect, ...]]] = {
+    "chat.completion": _CHATS,
+    "chat.completion.chunk": _CHATS,
+    "response": (openai_responses.RESPONSES,),
+}
+"""What a reply of the OpenAI family calls itself, tried next: `object` → dialects."""
+
+SHAPES: Final[tuple[Dialect, ...]] = (
+    assistants.RUNS,
+    realtime.REALTIME,
+    openai_batch.BATCH,
+    openai_responses.RESPONSES,
+    audio.AUDIO,
+    embeddings.EMBEDDINGS,
+    openai_chat.COMPLETIONS,
+    *_CHATS,
+    ollama.OLLAMA,
+    watsonx.WATSONX,
+    tgi.TGI,
+    aleph_alpha.ALEPH_ALPHA,
+    llama_cpp.COMPLETION,
+    images.IMAGES,
+    openai_objects.OTHER_OBJECTS,
+)
 """Shapes that are known by themselves, the most telling first; any provider may speak them."""
 
 
 def dialect_of_body(body: Body, exchange: Exchange) -> Dialect | None:
-    """The first dialect of the provider, else of all, whose shape the reply has."""
+    """The first dialect of the provider, else of the object's name, else of all, whose shape the reply has."""
     for dialect in OF_PROVIDER.get(exchange.provider, ()):
+        if dialect.fits(body, exchange):
+            return dialect
+    kind = body.get("object")
+    for dialect in OF_OBJECT.get(kind, ()) if kind.__class__ is str else ():
         if dialect.fits(body, exchange):
             return dialect
     for dialect in SHAPES:

@@ -11,6 +11,7 @@ from tokenledger.normalise.openai_usage import CHAT as NAMES
 from tokenledger.normalise.openai_usage import read_tokens
 from tokenledger.normalise.reading import Body, Dialect, Event, Exchange, Reading, part, seconds_to_us, text
 
+_COMPLETION_OBJECTS: Final = frozenset({"text_completion", "text.completion", "completion.chunk"})
 # What a stream may blank out again in a later chunk; the last word that says anything counts.
 _LASTING: Final = ("id", "model", "created", "usage", "service_tier", "x_groq", "timings", "metrics", "time_info")
 
@@ -105,13 +106,16 @@ def _follow(choice: dict[str, Any], body: dict[str, Any], begun: set[object], fi
 
 def fits_completions(body: Body, exchange: Exchange) -> bool:
     """Choices that are texts, not messages; or the URL or envelope says so."""
+    kind = body.get("object")
+    if kind.__class__ is str and kind in _COMPLETION_OBJECTS:
+        return True
     choices = body.get("choices")
     if choices.__class__ is not list:
         return False
     first = choices[0] if choices else None
     if first.__class__ is dict and "text" in first:
         return "message" not in first and "delta" not in first
-    return exchange.api == "completions" and "object" not in body
+    return exchange.api == "completions" and kind is None
 
 
 def read_completions(body: Body, exchange: Exchange) -> Reading:

@@ -67,6 +67,7 @@ _ROWS: Final = [
     Meter("input.tool", "tokens", "tokens that server-side tools put into the prompt", "input.text"),
     Meter("output.text", "tokens", "visible text tokens of the answer"),
     Meter("output.reasoning", "tokens", "thinking tokens, billed and not shown", "output.text"),
+    Meter("output.citation", "tokens", "tokens read from cited pages (Perplexity)", "output.text", flagged=True),
     Meter("output.audio", "tokens", "audio tokens of the answer", "output.text", flagged=True),
     Meter("output.image", "tokens", "image tokens of the answer", "output.text", flagged=True),
     Meter("output.video", "tokens", "video tokens of the answer", "output.text", flagged=True),

@@ -1,0 +1,64 @@
+"""IBM watsonx.ai text generation and embeddings. Its chat is OpenAI-shaped.
+
+A stream states the prompt's tokens once and the generated ones cumulatively.
+"""
+
+from typing import Any, Final
+
+from tokenledger.normalise.assemble import parse_time
+from tokenledger.normalise.leaves import carve_input, carve_output
+from tokenledger.normalise.reading import Body, Dialect, Event, Exchange, Reading, count, text
+
+_UNFINISHED: Final = frozenset({"not_finished", "NOT_FINISHED"})
+
+
+def fits(body: Body, _exchange: Exchange) -> bool:
+    """A model id with results and no choices."""
+    return "model_id" in body and body.get("results").__class__ is list
+
+
+def read(body: Body, _exchange: Exchange) -> Reading:
+    """A generation, or vectors or scores with their token count → its Reading."""
+    rows = [row for row in body["results"] if row.__class__ is dict]
+    reading = Reading(
+        usage_reading="watsonx",
+        api="generate",
+        response_id=text(body, "id"),
+        response_model=text(body, "model_id"),
+        created_at_us=parse_time(text(body, "created_at")),
+        finish_reason=text(rows[0], "stop_reason") if rows else None,
+    )
+    if "input_token_count" in body:
+        reading.api = "rerank" if rows and "score" in rows[0] else "embeddings"
+        reading.raw_usage = {"input_token_count": body["input_token_count"]}
+        carve_input(reading, count(body, "input_token_count", "") or 0)
+        return reading
+    inputs = [count(row, "input_token_count", "results") for row in rows]
+    outputs = [count(row, "generated_token_count", "results") for row in rows]
+    if any(tokens is not None for tokens in (*inputs, *outputs)):
+        total_input, total_output = sum(filter(None, inputs)), sum(filter(None, outputs))
+        reading.raw_usage = {"input_token_count": total_input, "generated_token_count": total_output}
+        carve_input(reading, total_input)
+        carve_output(reading, total_output)
+    return reading
+
+
+def fold(events: list[Event]) -> tuple[Body, bool]:
+    """The last word on generated tokens, and the one time that prompt tokens were stated."""
+    body: dict[str, Any] = {"results": []}
+    result: dict[str, Any] = {}
+    for event in events:
+        if event.data.__class__ is not dict:
+            continue
+        rows = event.data.get("results")
+        row = rows[0] if rows.__class__ is list and rows else None
+        if row.__class__ is dict:
+            prompt = row.get("input_token_count") or result.get("input_token_count")
+            result |= {name: value for name, value in row.items() if value is not None} | {"input_token_count": prompt}
+        body |= {name: value for name, value in event.data.items() if name != "results"}
+    body["results"] = [result] if result else []
+    reason = text(result, "stop_reason")
+    return body, reason is not None and reason not in _UNFINISHED
+
+
+WATSONX = Dialect("watsonx", fits, read, fold)
