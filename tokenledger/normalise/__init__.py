@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from tokenledger.normalise.assemble import assemble, clean_header
+from tokenledger.normalise.aws_eventstream import is_eventstream, read_recorded
 from tokenledger.normalise.dialects import dialect_of_body, dialect_of_stream
 from tokenledger.normalise.envelope import ENVELOPE_TYPE, Envelope, decode_envelope, decode_json
 from tokenledger.normalise.errors import is_error, read_error
@@ -79,7 +80,8 @@ def read_envelope(envelope: Envelope) -> Reading:
         decoded = [Event(event.event, event_data(event.data)) for event in envelope.events]
         return _read_stream([event for event in decoded if event.data is not None], exchange)
     if envelope.stream_text is not None:
-        return _read_stream(read_stream(envelope.stream_text), exchange)
+        read_text = read_recorded if is_eventstream(exchange.headers) else read_stream
+        return _read_stream(read_text(envelope.stream_text), exchange)
     return _read_body(_body(envelope), exchange, envelope)
 
 

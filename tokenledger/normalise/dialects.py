@@ -4,11 +4,19 @@ from typing import Final
 
 from tokenledger.normalise import (
     aleph_alpha,
+    anthropic,
     assistants,
     audio,
+    bedrock,
+    bedrock_invoke,
+    cohere,
     embeddings,
+    gemini,
+    gemini_predict,
     images,
+    langchain,
     llama_cpp,
+    mistral,
     ollama,
     openai_batch,
     openai_chat,
@@ -17,6 +25,7 @@ from tokenledger.normalise import (
     openrouter,
     perplexity,
     realtime,
+    rerank,
     tgi,
     watsonx,
     writer,
@@ -25,11 +34,24 @@ from tokenledger.normalise import (
 from tokenledger.normalise.reading import Body, Dialect, Event, Exchange
 
 OF_PROVIDER: Final[dict[str, tuple[Dialect, ...]]] = {
+    "anthropic": (anthropic.MESSAGES, anthropic.NO_CALL),
+    "gcp.gemini": (gemini_predict.EMBED, gemini.GENERATE, gemini.WRAPPED, gemini_predict.NO_CALL),
+    "gcp.vertex_ai": (
+        gemini_predict.EMBED,
+        gemini.GENERATE,
+        gemini.CLAUDE_ON_VERTEX,
+        gemini_predict.PREDICT,
+        gemini.WRAPPED,
+        gemini_predict.NO_CALL,
+    ),
+    "aws.bedrock": (bedrock_invoke.NO_CALL, bedrock.CONVERSE, bedrock_invoke.INVOKE),
+    "cohere": (cohere.NO_CALL, cohere.REPLY),
+    "mistral_ai": (mistral.CONVERSATION, mistral.OCR, mistral.CHAT),
     "writer": (writer.COMPLETIONS,),
 }
 """Dialects only one provider speaks, tried first: provider → dialects."""
 
-_CHATS: Final = (openrouter.CHAT, xai.CHAT, perplexity.CHAT, openai_chat.CHAT)
+_CHATS: Final = (openai_chat.PLAIN_CHAT, openrouter.CHAT, xai.CHAT, perplexity.CHAT, openai_chat.CHAT)
 
 OF_OBJECT: Final[dict[str, tuple[Dialect, ...]]] = {
     "chat.completion": _CHATS,
@@ -39,6 +61,13 @@ OF_OBJECT: Final[dict[str, tuple[Dialect, ...]]] = {
 """What a reply of the OpenAI family calls itself, tried next: `object` → dialects."""
 
 SHAPES: Final[tuple[Dialect, ...]] = (
+    anthropic.MESSAGES,
+    langchain.MESSAGE,
+    gemini.GENERATE,
+    bedrock.CONVERSE,
+    cohere.REPLY,
+    rerank.REPLY,
+    mistral.OCR,
     assistants.RUNS,
     realtime.REALTIME,
     openai_batch.BATCH,

@@ -1,0 +1,180 @@
+"""The usage object of Anthropic's replies, wherever it turns up.
+
+`input_tokens` is what neither came from the cache nor was written to it; `output_tokens` includes thinking
+(anthropic/types/usage.py).
+
+`usage.iterations` (beta): one call whose parts may have run on several models. Top-level counts are the sum of
+`message` and `fallback_message` entries; `compaction` entries are not in them (anthropic/types/beta/beta_usage.py), and
+neither are `advisor_message` entries, which run on a model of their own. So the sum of all entries is what was
+consumed. Should the top level exceed that sum, the list is not complete: then the top level counts, with the entries
+that stand beside it.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from tokenledger.normalise.exclusive import add_input, written
+from tokenledger.normalise.leaves import subtract
+from tokenledger.normalise.reading import BadRecordError, Body, Reading, count, part, text
+from tokenledger.records.call import ModelShare
+from tokenledger.records.reasons import Anomaly, Reason
+
+_TOOLS: Final = (
+    ("web_search_requests", "tool.web_search"),
+    ("web_fetch_requests", "tool.web_fetch"),
+    ("code_execution_requests", "tool.code_execution"),
+)
+_INSIDE: Final = frozenset({"message", "fallback_message"})
+"""Entries that the top-level counts contain."""
+
+
+def read_usage(reading: Reading, usage: dict[str, Any]) -> None:
+    """Put the counts of an Anthropic usage object into leaves, and note tier, speed and geography."""
+    reading.raw_usage = usage
+    iterations = usage.get("iterations")
+    if iterations:
+        read_iterations(reading, usage, iterations)
+    else:
+        read_counts(reading, usage)
+    tools = usage.get("server_tool_use")
+    if tools:
+        _add_tools(reading, part(usage, "server_tool_use", "usage"))
+    tier = text(usage, "service_tier")
+    if tier == "batch":
+        reading.processing = "batch"
+    else:
+        reading.service_tier = tier
+    speed = text(usage, "speed")
+    if speed != "standard":
+        reading.speed = speed
+    geo = text(usage, "inference_geo")
+    if geo != "not_available":
+        reading.region = geo
+
+
+def read_counts(reading: Reading, usage: Body, path: str = "usage") -> None:
+    """Put input, cache and output counts of one usage object, or of one iteration, into leaves."""
+    fresh = count(usage, "input_tokens", path)
+    cached = count(usage, "cache_read_input_tokens", path)
+    creation = count(usage, "cache_creation_input_tokens", path)
+    split = usage.get("cache_creation")
+    if split or creation:
+        writes = written(reading, creation, split=_lifetimes(part(usage, "cache_creation", path), path), path=path)
+    else:
+        writes = None
+    if fresh is not None or cached or writes:
+        add_input(reading, fresh or 0, cached or 0, writes=writes)
+        reading.explicit_leaves += (cached is not None) + (creation is not None)
+    output = count(usage, "output_tokens", path)
+    if output is None:
+        return
+    details = usage.get("output_tokens_details")
+    thinking = count(part(usage, "output_tokens_details", path), "thinking_tokens", path) if details else None
+    add_output(reading, output, thinking, path=path)
+
+
+def add_output(reading: Reading, output: int, thinking: int | None, *, path: str) -> None:
+    """Put `output` tokens, `thinking` of them reasoning, into leaves."""
+    reading.output_tokens = output
+    reading.explicit_leaves += 1
+    if thinking:
+        reading.explicit_leaves += 1
+        reading.usage["output.reasoning"] = thinking
+        output = subtract(output, thinking, path, "thinking tokens exceed the output tokens")
+        if not output:
+            return
+    reading.usage["output.text"] = output
+
+
+def _lifetimes(split: Body, path: str) -> dict[str, int]:
+    """`ephemeral_5m_input_tokens` and the like → cache action → tokens."""
+    lifetimes = {}
+    for name in split:
+        if name.startswith("ephemeral_") and name.endswith("_input_tokens"):
+            tokens = count(split, name, f"{path}.cache_creation")
+            if tokens:
+                lifetimes[f"cache_write_{name[10:-13]}"] = tokens
+    return lifetimes
+
+
+def _add_tools(reading: Reading, tools: Body) -> None:
+    for name, meter in _TOOLS:
+        if calls := count(tools, name, "usage.server_tool_use"):
+            reading.usage[meter] = calls
+            reading.explicit_leaves += 1
+
+
+def read_iterations(reading: Reading, usage: Body, iterations: Any) -> None:
+    """Sum the entries into leaves; parts that another model consumed become shares that name it."""
+    entries = list(_entries(reading, iterations))
+    top = _leaves(usage, "usage", reading)
+    inside = _sum(part for entry, part in entries if entry.get("type") in _INSIDE)
+    everything = _sum(part for _, part in entries)
+    if _covers(everything, top):
+        summed = everything
+        if _totals(top) not in (_totals(inside), _totals(everything)):
+            reading.note(Anomaly.TOTAL_MISMATCH)
+    else:
+        summed = _sum([top, *(part for entry, part in entries if entry.get("type") not in _INSIDE)])
+        reading.note(Anomaly.TOTAL_MISMATCH)
+    shares = tuple(
+        ModelShare(model=model, usage=part.usage, kind=text(entry, "type") or "")
+        for entry, part in entries
+        if (model := text(entry, "model")) and model != reading.response_model
+    )
+    _split_reasoning(reading, summed, usage, shares)
+    reading.usage, reading.shares = summed.usage, shares
+    reading.input_tokens, reading.output_tokens = summed.input_tokens, summed.output_tokens
+    reading.explicit_leaves = summed.explicit_leaves
+
+
+def _entries(reading: Reading, iterations: Any) -> Iterator[tuple[Body, Reading]]:
+    if not isinstance(iterations, list) or not all(isinstance(entry, dict) for entry in iterations):
+        detail = f"found {type(iterations).__name__}; a list of objects would be right"
+        raise BadRecordError(Reason.INVALID_COUNT, "usage.iterations", detail)
+    for number, entry in enumerate(iterations):
+        yield entry, _leaves(entry, f"usage.iterations[{number}]", reading)
+
+
+def _leaves(usage: Body, path: str, reading: Reading) -> Reading:
+    found = Reading(usage_reading="", anomalies=reading.anomalies)
+    # The top level's thinking is carved out of the sum, once.
+    inclusive = path == "usage"
+    counts = {k: v for k, v in usage.items() if k != "output_tokens_details"} if inclusive else usage
+    read_counts(found, counts, path)
+    return found
+
+
+def _sum(parts: Iterable[Reading]) -> Reading:
+    total = Reading(usage_reading="", usage={}, input_tokens=0, output_tokens=0)
+    for found in parts:
+        for meter, tokens in found.usage.items():
+            total.usage[meter] = total.usage.get(meter, 0) + tokens
+        total.input_tokens = (total.input_tokens or 0) + (found.input_tokens or 0)
+        total.output_tokens = (total.output_tokens or 0) + (found.output_tokens or 0)
+        total.explicit_leaves += found.explicit_leaves
+    return total
+
+
+def _totals(found: Reading) -> tuple[int, int]:
+    return found.input_tokens or 0, found.output_tokens or 0
+
+
+def _covers(everything: Reading, top: Reading) -> bool:
+    return all(whole >= stated for whole, stated in zip(_totals(everything), _totals(top), strict=True))
+
+
+def _split_reasoning(reading: Reading, summed: Reading, usage: Body, shares: tuple[ModelShare, ...]) -> None:
+    """Thinking that only the top level states belongs to the call's own model, if its output can hold it."""
+    stated = count(part(usage, "output_tokens_details", "usage"), "thinking_tokens", "usage.output_tokens_details")
+    if not stated or "output.reasoning" in summed.usage:
+        return
+    output = summed.usage.get("output.text", 0)
+    if stated > output:
+        detail = f"thinking tokens exceed the output tokens: {stated} > {output}"
+        raise BadRecordError(Reason.CONTRADICTING_USAGE, "usage.output_tokens_details", detail)
+    if stated > output - sum(share.usage.get("output.text", 0) for share in shares):
+        reading.note(Anomaly.UNKNOWN_METER_SPLIT)
+        return
+    summed.usage["output.reasoning"] = stated
+    summed.usage["output.text"] = output - stated
