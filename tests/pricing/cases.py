@@ -29,6 +29,6 @@ def make_book(*prices: dict[str, Any], **sections: Any) -> PriceBook:
     return build_book(NO_CATALOGUE, read_overlay({"prices": entries, **sections}, catalogue=NO_CATALOGUE))
 
 
-def usd_per_million(**rates: float) -> dict[str, Any]:
+def usd_per_million(**rates: float | str) -> dict[str, Any]:
     """Rates with `_` for the dot: `input_text=3`."""
     return {"usd_per_million": {name.replace("_", ".", 1): rate for name, rate in rates.items()}}

@@ -240,7 +240,8 @@ def test_broken_feed_keeps_last_good() -> None:
     """A feed that cannot be read raises before a book is built; the book in use is untouched."""
     good = make_book(usd_per_million(input_text=2))
     version = good.version
-    for broken in ([], {"prices": "503 Service Unavailable"}, {"prices": [{"provider": "acme-ai"}]}, None):
+    feeds: list[object] = [[], {"prices": "503 Service Unavailable"}, {"prices": [{"provider": "acme-ai"}]}, None]
+    for broken in feeds:
         with pytest.raises(OverlayError):
             read_overlay(broken, catalogue=NO_CATALOGUE)
     assert price_call(make_call({"input.text": 1}), good).cost_usd_pico == 2_000_000
