@@ -4,12 +4,12 @@ import os
 import sys
 from hashlib import sha256
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 from psycopg import sql
 
-Admin = psycopg.Connection[tuple[object, ...]]
+Admin = psycopg.Connection[tuple[Any, ...]]
 
 _ROLES: Final = (
     ("owner", sql.SQL("NOLOGIN")),
@@ -42,7 +42,7 @@ def migrate(connection: Admin) -> list[str]:
             "(name text PRIMARY KEY, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
         )
         connection.execute("RESET ROLE")
-        known: dict[object, object] = dict(connection.execute("SELECT name, sha256 FROM migrations").fetchall())  # type: ignore[arg-type]
+        known: dict[str, str] = dict(connection.execute("SELECT name, sha256 FROM migrations").fetchall())
         done = [name for name, text in migrations() if _apply(connection, name, text, known=known.get(name))]
         _grant_defaults(connection)
     return done
@@ -60,7 +60,7 @@ def _create_roles(connection: Admin) -> None:
     connection.execute("ALTER ROLE writer SET lock_timeout = '5s'")
 
 
-def _apply(connection: Admin, name: str, text: str, *, known: object) -> bool:
+def _apply(connection: Admin, name: str, text: str, *, known: str | None) -> bool:
     digest = sha256(text.encode()).hexdigest()
     if known == digest:
         return False

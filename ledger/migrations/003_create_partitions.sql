@@ -1,7 +1,7 @@
 -- Months come into being when the first row of theirs arrives. The writer owns no table, so it asks this function.
 
 CREATE FUNCTION ensure_month(parent regclass, at_us bigint) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
 DECLARE
     month timestamp := date_trunc('month', to_timestamp(at_us / 1000000.0) AT TIME ZONE 'UTC');

@@ -15,8 +15,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from ledger.database import connect
 from ledger.migrate import migrate
 from ledger.settings import Settings
+from tests.ledger.books import Books
 
 
 def _bin() -> Path:
@@ -106,3 +108,10 @@ def database(server: Server, template: str) -> Iterator[str]:
         admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
         yield name
         admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def books(server: Server, database: str) -> Iterator[Books]:
+    """An empty ledger, written as role `writer`."""
+    with connect(server.settings(database), application="test") as connection:
+        yield Books(connection)

@@ -1,0 +1,115 @@
+"""Rows of the narrow tables in Postgres's binary COPY format. Pure.
+
+Packing them here costs a third of what a general writer costs, and seven of eight rows of a call are narrow.
+"""
+
+from collections.abc import Iterable
+from struct import Struct
+from typing import Final
+
+from tokenledger.histogram import MAX_US, bucket
+from tokenledger.records import Latency, Line
+
+_HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_END: Final = b"\xff\xff"
+_NULL: Final = b"\xff\xff\xff\xff"
+
+
+def block(rows: Iterable[bytes]) -> bytes:
+    """A whole COPY stream of packed rows."""
+    return b"".join((_HEAD, *rows, _END))
+
+
+_KEY: Final = Struct(">hi16siqiq").pack
+KEY_COLUMNS: Final = ("key", "call_id", "charged_at_us")
+
+
+def key_row(key: bytes, call_id: int, charged_at_us: int) -> bytes:
+    """A row of `call_keys`."""
+    return _KEY(3, 16, key, 8, call_id, 8, charged_at_us)
+
+
+_LINE: Final = Struct(">hiqiqiqiqiqiiiiiiih").pack
+LINE_COLUMNS: Final = (
+    "posting_id", "posted_at_us", "quantity", "amount_usd_pico", "list_amount_usd_pico",
+    "bucket_no", "dim_no", "rate_no", "line_no",
+)  # fmt: skip
+_BUCKET_US: Final = 15 * 60 * 1_000_000
+
+
+def line_rows(
+    posting: tuple[int, int, int, int], lines: Iterable[Line], *, rate_nos: Iterable[int], sign: int
+) -> list[bytes]:
+    """Rows of `lines`; `posting` is (posting_id, posted_at_us, charged_at_us, dim_no)."""
+    posting_id, posted_at_us, charged_at_us, dim_no = posting
+    bucket_no = charged_at_us // _BUCKET_US
+    return [
+        _LINE(
+            9, 8, posting_id, 8, posted_at_us, 8, sign * line.quantity, 8, sign * line.amount_usd_pico,
+            8, sign * line.list_amount_usd_pico, 4, bucket_no, 4, dim_no, 4, rate_no, 2, line_no,
+        )
+        for line_no, (line, rate_no) in enumerate(zip(lines, rate_nos, strict=True))
+    ]  # fmt: skip
+
+
+_POSTING_HEAD: Final = Struct(">hiqiqiqiq").pack
+_BIGINT: Final = Struct(">iq").pack
+_POSTING_MIDDLE: Final = Struct(">iqiiiiii").pack
+POSTING_COLUMNS: Final = (
+    "posting_id", "posted_at_us", "subject_id", "charged_at_us", "reverses_posting_id", "origin_offset",
+    "origin_partition", "dim_no", "book_no", "subject_kind", "cause", "charge_category", "charge_class", "calls",
+    "incomplete_calls", "total_bucket", "ttft_bucket", "tpot_bucket", "first_token_wait_bucket", "queue_bucket",
+    "prefill_bucket", "decode_bucket",
+)  # fmt: skip
+
+
+def _text(value: str) -> bytes:
+    return len(value).to_bytes(4, "big") + value.encode()
+
+
+def _small(value: int) -> bytes:
+    return b"\0\0\0\2" + value.to_bytes(2, "big", signed=True)
+
+
+_SMALLS: Final = [_small(number) for number in range(bucket(MAX_US) + 1)]
+_CHARGE: Final = {
+    # No charge class: a correction of a closed period is posted elsewhere.
+    1: b"".join((_text("call"), _text("charge"), _text("usage"), _NULL, _small(1))),
+    -1: b"".join((_text("call"), _text("reversal"), _text("usage"), _NULL, _small(-1))),
+}
+_INCOMPLETE: Final = {number: _small(number) for number in (-1, 0, 1)}
+_NO_LATENCY: Final = _NULL * 7
+
+
+def posting_row(
+    posting: tuple[int, int, int, int],
+    latency: Latency | None,
+    *,
+    subject: tuple[int, int, int, int, bool],
+    reverses: int | None = None,
+) -> bytes:
+    """A row of `postings` for a call: a charge, or the reversal of `reverses`.
+
+    `posting` as in `line_rows`; `subject` is (call_id, origin offset, origin partition, book_no, incomplete).
+    """
+    posting_id, posted_at_us, charged_at_us, dim_no = posting
+    call_id, offset, partition, book_no, incomplete = subject
+    sign = 1 if reverses is None else -1
+    return b"".join(
+        (
+            _POSTING_HEAD(22, 8, posting_id, 8, posted_at_us, 8, call_id, 8, charged_at_us),
+            _NULL if reverses is None else _BIGINT(8, reverses),
+            _POSTING_MIDDLE(8, offset, 4, partition, 4, dim_no, 4, book_no),
+            _CHARGE[sign],
+            _INCOMPLETE[sign if incomplete else 0],
+            _NO_LATENCY if latency is None else _buckets(latency),
+        )
+    )
+
+
+def _buckets(latency: Latency) -> bytes:
+    values_us = (
+        latency.total_us, latency.ttft_us, latency.tpot_us, latency.first_token_wait_us, latency.queue_us,
+        latency.prefill_us, latency.decode_us,
+    )  # fmt: skip
+    return b"".join([_NULL if value_us is None else _SMALLS[bucket(value_us)] for value_us in values_us])

@@ -1,0 +1,73 @@
+"""Charges and reversals of one batch as rows, ready to copy. Pure but for the numbers it takes from the state."""
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ledger import copying
+from ledger.charging import charged_at_us, dimensions, rate
+from ledger.columns import call_values
+from ledger.state import State
+from tokenledger.records import PricedCall
+
+_encode = msgspec.json.encode
+
+
+class Charged(NamedTuple):
+    """A call as it stands in the books."""
+
+    call_id: int
+    charged_at_us: int
+    posting_id: int
+    dim_no: int
+
+
+class Rows:
+    """What one batch adds, table by table."""
+
+    def __init__(self, state: State, posted_at_us: int) -> None:
+        self._state = state
+        self.posted_at_us = posted_at_us
+        self.keys: list[tuple[bytes, bytes]] = []
+        self.postings: list[bytes] = []
+        self.lines: list[bytes] = []
+        self.calls: list[list[Any]] = []
+        self.witnesses: list[tuple[int, bytes, str, bytes]] = []
+
+    def key(self, key: bytes, charged: Charged) -> None:
+        """A key leads to a call."""
+        self.keys.append((key, copying.key_row(key, charged.call_id, charged.charged_at_us)))
+
+    def charge(self, priced: PricedCall, *, id_reuse: bool, call_id: int | None = None) -> Charged:
+        """Charge a call: posting, lines and the row for people. A new call gets the number of its first posting."""
+        state = self._state
+        posting_id = state.take_id()
+        at_us = charged_at_us(priced)
+        dim_no = state.dimensions.number(dimensions(priced))
+        charged = Charged(posting_id if call_id is None else call_id, at_us, posting_id, dim_no)
+        self._post(priced, charged, posting_id)
+        self.calls.append([*charged, id_reuse, *call_values(priced)])
+        return charged
+
+    def reverse(self, priced: PricedCall, charged: Charged) -> None:
+        """Take back what a posting charged."""
+        self._post(priced, charged, self._state.take_id(), reverses=charged.posting_id)
+
+    def witness(self, priced: PricedCall, call_id: int) -> None:
+        """Keep a record that counts less."""
+        fingerprint = bytes.fromhex(priced.fingerprint)
+        self.witnesses.append((call_id, fingerprint, priced.call.tenant_id, _encode(priced)))
+
+    def _post(self, priced: PricedCall, charged: Charged, posting_id: int, *, reverses: int | None = None) -> None:
+        state = self._state
+        posting = (posting_id, self.posted_at_us, charged.charged_at_us, charged.dim_no)
+        book_no = state.books.number((priced.book_version,))
+        subject = (charged.call_id, priced.offset, priced.partition, book_no, priced.cost_usd_pico is None)
+        self.postings.append(copying.posting_row(posting, priced.latency, subject=subject, reverses=reverses))
+        tenant_id, number = priced.call.tenant_id, state.rates.number
+        self.lines += copying.line_rows(
+            posting,
+            priced.lines,
+            rate_nos=[number(rate(tenant_id, line)) for line in priced.lines],
+            sign=1 if reverses is None else -1,
+        )

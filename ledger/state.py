@@ -1,0 +1,98 @@
+"""What the one writer knows of its ledger between batches: numbers to give, offsets, origins.
+
+All of it is read from the ledger when a connection opens, so a writer that dies forgets nothing.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from ledger.charging import Values
+from ledger.seen import Seen
+
+_DAY_US: Final = 24 * 3600 * 1_000_000
+
+
+class Numbers:
+    """Gives every distinct value a number, once; a batch that fails gives its numbers back."""
+
+    def __init__(self, known: dict[Values, int]) -> None:
+        self._known = known
+        self._next = max(known.values(), default=0) + 1
+        self.fresh: dict[Values, int] = {}
+        """Values that this batch saw first."""
+
+    def number(self, values: Values) -> int:
+        """The number of these values."""
+        found = self._known.get(values)
+        if found is None:
+            found = self._known[values] = self.fresh[values] = self._next
+            self._next += 1
+        return found
+
+    def commit(self) -> None:
+        """The fresh ones are in the ledger."""
+        self.fresh = {}
+
+    def rollback(self) -> None:
+        """They are not."""
+        for values in self.fresh:
+            del self._known[values]
+        self._next -= len(self.fresh)
+        self.fresh = {}
+
+
+class State:
+    """The writer's memory; only `commit` makes a batch's share of it stay."""
+
+    def __init__(
+        self,
+        *,
+        next_id: int,
+        posted_at_us: int,
+        offsets: dict[tuple[str, int], int],
+        numbers: dict[str, dict[Values, int]],
+        seen: Seen,
+    ) -> None:
+        self.next_id = self._committed_id = next_id
+        self.posted_at_us = posted_at_us
+        self.offsets = offsets
+        self.dimensions = Numbers(numbers["dimensions"])
+        self.rates = Numbers(numbers["rates"])
+        self.books = Numbers(numbers["books"])
+        self.seen = seen
+        self._days: set[tuple[str, int]] = set()
+        self._fresh_days: set[tuple[str, int]] = set()
+
+    def make_months(self, table: str, instants_us: set[int], make: Callable[[list[int]], None]) -> None:
+        """Have the partitions made that these instants need, unless this writer had them made before."""
+        days = {(table, at_us // _DAY_US) for at_us in instants_us} - self._days
+        if days:
+            make(sorted(day * _DAY_US for _, day in days))
+            self._fresh_days |= days
+
+    def take_id(self) -> int:
+        """A number no call or posting has."""
+        taken = self.next_id
+        self.next_id += 1
+        return taken
+
+    def begin(self, now_us: int) -> int:
+        """The instant of the next batch: now, but after every earlier one."""
+        self.posted_at_us = max(now_us, self.posted_at_us + 1)
+        return self.posted_at_us
+
+    def commit(self, offsets: dict[tuple[str, int], int]) -> None:
+        """The batch is in the ledger."""
+        self.offsets.update(offsets)
+        self._days |= self._fresh_days
+        self._fresh_days = set()
+        self._committed_id = self.next_id
+        for part in (self.dimensions, self.rates, self.books, self.seen):
+            part.commit()
+
+    def rollback(self) -> None:
+        """It is not."""
+        self.next_id = self._committed_id
+        self._fresh_days = set()
+        for part in (self.dimensions, self.rates, self.books, self.seen):
+            part.rollback()

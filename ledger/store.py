@@ -1,0 +1,352 @@
+"""All SQL of the write path. Every function runs inside the transaction of its caller."""
+
+from collections.abc import Iterable, Sequence
+from struct import pack
+from typing import Any, Final
+
+import msgspec
+from psycopg import sql
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+from psycopg.rows import dict_row
+from psycopg.types.json import set_json_dumps
+from psycopg.types.multirange import Multirange
+from psycopg.types.range import Range
+
+from ledger import copying
+from ledger.amending import Existing
+from ledger.charging import DIMENSIONS, RATE_FIELDS, Values
+from ledger.columns import CALL_COLUMNS, CALL_TYPES, priced_call
+from ledger.database import Connection
+from ledger.posting import Charged, Rows
+from ledger.received import Origins, Received
+from ledger.seen import Chunk, Ranges, Seen
+from ledger.state import State
+from tokenledger.records import Line, PricedCall, Rejected
+
+OffsetsByPartition = dict[tuple[str, int], int]
+
+
+class OffsetsMoved(Exception):
+    """Another writer works on this ledger."""
+
+
+class KeyArray(bytes):
+    """Keys, joined, to be sent as uuid[]."""
+
+    __slots__ = ()
+
+
+class _KeyArrayDumper(Dumper):
+    format = Format.BINARY
+    oid = 2951  # uuid[]
+
+    def dump(self, obj: bytes) -> bytes:
+        count = len(obj) // 16
+        head = pack(">iiiii", 1, 0, 2950, count, 1)
+        size = pack(">i", 16)
+        return head + b"".join([size + obj[at : at + 16] for at in range(0, len(obj), 16)])
+
+
+def prepare(connection: Connection, *, synchronous_commit: str) -> None:
+    """Settings of a writer's session."""
+    set_json_dumps(msgspec.json.encode, connection)
+    connection.adapters.register_dumper(KeyArray, _KeyArrayDumper)
+    # Everything below looks rows up by key; a plan for a table believed small must not survive its growth.
+    for name in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"):
+        connection.execute("SELECT set_config(%s, 'off', false)", (name,))
+    connection.execute("SELECT set_config('synchronous_commit', %s, false)", (synchronous_commit,))
+    connection.execute("SELECT set_config('timezone', 'UTC', false)")
+
+
+def load_state(connection: Connection) -> State:
+    """The writer's memory as the ledger has it."""
+    next_id, posted_at_us = connection.execute(
+        "SELECT coalesce(max(next_id), 1), coalesce(max(posted_at_us), 0) FROM batches"
+    ).fetchone() or (1, 0)
+    offsets = connection.execute("SELECT topic, partition, next_offset FROM offsets").fetchall()
+    numbers = {
+        "dimensions": _numbers(connection, _columns("dim_no", *DIMENSIONS), table="dimensions"),
+        "rates": _numbers(connection, _columns("rate_no", *RATE_FIELDS), table="rates"),
+        "books": _numbers(connection, _columns("book_no", "book_version"), table="book_versions"),
+    }
+    return State(
+        next_id=next_id,
+        posted_at_us=posted_at_us,
+        offsets={(topic, partition): offset for topic, partition, offset in offsets},
+        numbers=numbers,
+        seen=Seen(lambda chunk: _load_chunk(connection, chunk)),
+    )
+
+
+def _columns(*names: str) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(name) for name in names)
+
+
+def _numbers(connection: Connection, columns: sql.Composed, *, table: str) -> dict[Values, int]:
+    rows = connection.execute(sql.SQL("SELECT {} FROM {}").format(columns, sql.Identifier(table)))
+    return {row[1:]: row[0] for row in rows}
+
+
+def _load_chunk(connection: Connection, chunk: Chunk) -> Ranges:
+    row = connection.execute(
+        "SELECT seen FROM origin_ranges WHERE topic = %s AND partition = %s AND chunk_no = %s", chunk
+    ).fetchone()
+    if row is None:
+        return []
+    seen: Multirange[int] = row[0]
+    return [(one.lower, one.upper) for one in seen if one.lower is not None and one.upper is not None]
+
+
+def fence(connection: Connection, expected: OffsetsByPartition) -> None:
+    """Lock the offsets and see that they are where this writer left them."""
+    rows = connection.execute("SELECT topic, partition, next_offset FROM offsets ORDER BY 1, 2 FOR UPDATE").fetchall()
+    found: OffsetsByPartition = {(topic, partition): offset for topic, partition, offset in rows}
+    if found != expected:
+        moved = {place: (expected.get(place), offset) for place, offset in found.items() if expected.get(place) != offset}
+        message = f"offsets moved under this writer: {moved} (expected, found); only one may run on a ledger"
+        raise OffsetsMoved(message)
+
+
+def known_keys(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
+    """Of these keys those the ledger knows: call_id and where to look for it first."""
+    rows = connection.execute(
+        "SELECT uuid_send(k.key), k.call_id, k.charged_at_us FROM unnest(%s) AS asked (key) JOIN call_keys k USING (key)",
+        (KeyArray(b"".join(keys)),),
+        binary=True,
+    )
+    return {bytes(key): (call_id, at_us) for key, call_id, at_us in rows}
+
+
+def winners(connection: Connection, calls: Iterable[tuple[int, int]]) -> dict[int, tuple[bytes, int]]:
+    """Fingerprint and append time of calls, by call_id; those not at the hint are missing."""
+    wanted = list(calls)
+    rows = connection.execute(
+        """
+        SELECT call_id, fingerprint, append_at_us
+        FROM unnest(%s::bigint[], %s::bigint[]) AS asked (call_id, charged_at_us)
+        JOIN calls USING (call_id, charged_at_us)
+        """,
+        ([call_id for call_id, _ in wanted], [at_us for _, at_us in wanted]),
+        binary=True,
+    )
+    return {row[0]: row[1:] for row in rows}
+
+
+_CALL_HEAD: Final = ("call_id", "charged_at_us", "posting_id", "dim_no", "id_reuse")
+_CALL_HEAD_TYPES: Final = ("int8", "int8", "int8", "int4", "bool")
+_ALL_CALL_COLUMNS: Final = _columns(*_CALL_HEAD, *CALL_COLUMNS)
+
+
+def existing(connection: Connection, calls: Iterable[tuple[int, int]]) -> list[Existing]:
+    """Calls with all that is kept of them."""
+    hints = dict(calls)
+    cursor = connection.cursor(row_factory=dict_row)
+    rows = cursor.execute(
+        sql.SQL(
+            "SELECT {} FROM unnest(%s::bigint[], %s::bigint[]) AS asked (call_id, charged_at_us) "
+            "JOIN calls USING (call_id, charged_at_us)"
+        ).format(_ALL_CALL_COLUMNS),
+        (list(hints), list(hints.values())),
+    ).fetchall()
+    missing = sorted(hints.keys() - {row["call_id"] for row in rows})
+    if missing:  # superseded since the hint was written, by a record of another month
+        statement = sql.SQL("SELECT {} FROM calls WHERE call_id = ANY(%s)").format(_ALL_CALL_COLUMNS)
+        rows += cursor.execute(statement, (missing,)).fetchall()
+    assert len(rows) == len(hints), f"keys lead to calls that are not there: {missing}"
+    lines = _lines(connection, [row["posting_id"] for row in rows])
+    witnesses = _witnesses(connection, list(hints))
+    return [
+        Existing(
+            charged=Charged(*(row[name] for name in _CALL_HEAD[:4])),
+            id_reuse=row["id_reuse"],
+            winner=priced_call(row, tuple(lines.get(row["posting_id"], ()))),
+            witnesses=tuple(witnesses.get(row["call_id"], ())),
+        )
+        for row in sorted(rows, key=lambda row: int(row["call_id"]))
+    ]
+
+
+def _lines(connection: Connection, postings: list[int]) -> dict[int, list[Line]]:
+    rows = connection.execute(
+        """
+        SELECT posting_id, meter, quantity, amount_usd_pico, list_amount_usd_pico, list_pico, list_per,
+            contracted_pico, contracted_per, price_id, model, matched
+        FROM lines JOIN rates USING (rate_no) WHERE posting_id = ANY(%s) ORDER BY posting_id, line_no
+        """,
+        (postings,),
+    )
+    found: dict[int, list[Line]] = {}
+    for posting_id, *values in rows:
+        found.setdefault(posting_id, []).append(Line(**dict(zip(Line.__struct_fields__, values, strict=True))))
+    return found
+
+
+def _witnesses(connection: Connection, calls: list[int]) -> dict[int, list[PricedCall]]:
+    rows = connection.execute(
+        "SELECT call_id, record FROM witnesses WHERE call_id = ANY(%s) ORDER BY call_id, fingerprint", (calls,)
+    )
+    found: dict[int, list[PricedCall]] = {}
+    for call_id, record in rows:
+        found.setdefault(call_id, []).append(msgspec.convert(record, PricedCall))
+    return found
+
+
+def point_keys(connection: Connection, keys: Sequence[tuple[bytes, Charged]]) -> None:
+    """Lead known keys to another call."""
+    ordered = sorted(keys)
+    connection.execute(
+        """
+        UPDATE call_keys k SET call_id = moved.call_id, charged_at_us = moved.charged_at_us
+        FROM unnest(%s, %s::bigint[], %s::bigint[]) AS moved (key, call_id, charged_at_us) WHERE k.key = moved.key
+        """,
+        (
+            KeyArray(b"".join(key for key, _ in ordered)),
+            [charged.call_id for _, charged in ordered],
+            [charged.charged_at_us for _, charged in ordered],
+        ),
+    )
+
+
+def delete_calls(connection: Connection, calls: Sequence[Charged]) -> None:
+    """Remove the rows for people of calls that are charged anew or no more."""
+    connection.execute(
+        "DELETE FROM calls USING unnest(%s::bigint[], %s::bigint[]) AS gone (call_id, charged_at_us) "
+        "WHERE calls.call_id = gone.call_id AND calls.charged_at_us = gone.charged_at_us",
+        ([charged.call_id for charged in calls], [charged.charged_at_us for charged in calls]),
+    )
+
+
+def delete_witnesses(connection: Connection, witnesses: Sequence[tuple[int, bytes]]) -> None:
+    """Remove witnesses that were elected or moved."""
+    connection.execute(
+        "DELETE FROM witnesses w USING unnest(%s::bigint[], %s::bytea[]) AS gone (call_id, fingerprint) "
+        "WHERE w.call_id = gone.call_id AND w.fingerprint = gone.fingerprint",
+        ([call_id for call_id, _ in witnesses], [fingerprint for _, fingerprint in witnesses]),
+    )
+
+
+def flag_id_reuse(connection: Connection, calls: Sequence[Charged]) -> None:
+    """Flag calls that stay as they are otherwise."""
+    connection.execute(
+        "UPDATE calls SET id_reuse = true FROM unnest(%s::bigint[], %s::bigint[]) AS flagged (call_id, charged_at_us) "
+        "WHERE calls.call_id = flagged.call_id AND calls.charged_at_us = flagged.charged_at_us",
+        ([charged.call_id for charged in calls], [charged.charged_at_us for charged in calls]),
+    )
+
+
+def ensure_months(connection: Connection, table: str, instants_us: Iterable[int]) -> None:
+    """Make the monthly partitions that hold these instants."""
+    for at_us in sorted(instants_us):
+        connection.execute("SELECT ensure_month(%s::regclass, %s)", (table, at_us))
+
+
+_COPY: Final = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)")
+_COPY_KEYS: Final = _COPY.format(sql.Identifier("call_keys"), _columns(*copying.KEY_COLUMNS))
+_COPY_POSTINGS: Final = _COPY.format(sql.Identifier("postings"), _columns(*copying.POSTING_COLUMNS))
+_COPY_LINES: Final = _COPY.format(sql.Identifier("lines"), _columns(*copying.LINE_COLUMNS))
+_COPY_CALLS: Final = _COPY.format(sql.Identifier("calls"), _ALL_CALL_COLUMNS)
+
+
+def copy_rows(connection: Connection, rows: Rows) -> None:
+    """Add the rows of a batch."""
+    cursor = connection.cursor()
+    # In key order: neighbours on an index page are written together.
+    for statement, packed in (
+        (_COPY_KEYS, [row for _, row in sorted(rows.keys)]),
+        (_COPY_POSTINGS, rows.postings),
+        (_COPY_LINES, rows.lines),
+    ):
+        if packed:
+            with cursor.copy(statement) as copy:
+                copy.write(copying.block(packed))
+    if rows.calls:
+        with cursor.copy(_COPY_CALLS) as copy:
+            copy.set_types((*_CALL_HEAD_TYPES, *CALL_TYPES))
+            for values in rows.calls:
+                copy.write_row(values)
+    for witness in rows.witnesses:
+        cursor.execute("INSERT INTO witnesses VALUES (%s, %s, %s, %s::jsonb)", (*witness[:3], witness[3].decode()))
+
+
+def add_numbers(connection: Connection, state: State) -> None:
+    """Store the values this batch numbered."""
+    _add(connection, state.dimensions.fresh, table="dimensions", columns=("dim_no", *DIMENSIONS))
+    _add(connection, state.rates.fresh, table="rates", columns=("rate_no", *RATE_FIELDS))
+    _add(connection, state.books.fresh, table="book_versions", columns=("book_no", "book_version"))
+
+
+def _add(connection: Connection, fresh: dict[Values, int], *, table: str, columns: tuple[str, ...]) -> None:
+    if fresh:
+        statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+            sql.Identifier(table), _columns(*columns), sql.SQL(", ").join([sql.Placeholder()] * len(columns))
+        )
+        connection.cursor().executemany(statement, [(number, *values) for values, number in fresh.items()])
+
+
+def add_rejected(connection: Connection, rejected: Sequence[tuple[Received, Rejected]], posted_at_us: int) -> None:
+    """Index records that were refused."""
+    connection.cursor().executemany(
+        """
+        INSERT INTO rejected (kept_topic, kept_partition, kept_offset, reason, field, detail, stage, tenant_id,
+            event_id, topic, partition, "offset", append_at_us, attempt_no, code_version, posted_at_us)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        ON CONFLICT DO NOTHING
+        """,
+        [
+            (one.topic, one.partition, one.offset, *_without_nul(rejected_), posted_at_us)
+            for one, rejected_ in rejected
+        ],
+    )
+
+
+def _without_nul(rejected: Rejected) -> list[Any]:
+    """The fields, bounded and without what no text column takes: a reason must be storable whatever it is about."""
+    values = [getattr(rejected, name) for name in Rejected.__struct_fields__]
+    return [
+        value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")[:2000] if isinstance(value, str) else value
+        for value in values
+    ]
+
+
+def add_origins(connection: Connection, origins: Origins, seen: Iterable[tuple[Chunk, Ranges]]) -> None:
+    """Count outcomes and store what was seen."""
+    cursor = connection.cursor()
+    cursor.executemany(
+        """
+        INSERT INTO origins AS o (topic, partition, first_offset, winners, losers, duplicates, rejected, redelivered)
+        VALUES (%s, %s, 0, %s, %s, %s, %s, %s)
+        ON CONFLICT (topic, partition) DO UPDATE SET winners = o.winners + excluded.winners,
+            losers = o.losers + excluded.losers, duplicates = o.duplicates + excluded.duplicates,
+            rejected = o.rejected + excluded.rejected, redelivered = o.redelivered + excluded.redelivered
+        """,
+        [(*place, *msgspec.structs.astuple(outcomes)) for place, outcomes in sorted(origins.items())],
+    )
+    cursor.executemany(
+        """
+        INSERT INTO origin_ranges VALUES (%s, %s, %s, %s)
+        ON CONFLICT (topic, partition, chunk_no) DO UPDATE SET seen = excluded.seen
+        """,
+        [(*chunk, Multirange([Range(start, end) for start, end in ranges])) for chunk, ranges in sorted(seen)],
+    )
+
+
+def add_batch(connection: Connection, state: State, *, records: int, code_version: str) -> None:
+    """Note the batch."""
+    connection.execute(
+        "INSERT INTO batches VALUES (%s, %s, %s, %s)", (state.posted_at_us, state.next_id, records, code_version)
+    )
+
+
+def move_offsets(connection: Connection, expected: OffsetsByPartition, reached: OffsetsByPartition) -> None:
+    """Compare and set: the last statement of every batch."""
+    for place, offset in sorted(reached.items()):
+        moved = connection.execute(
+            "UPDATE offsets SET next_offset = %s WHERE topic = %s AND partition = %s AND next_offset = %s",
+            (offset, *place, expected.get(place)),
+        )
+        if moved.rowcount != 1:
+            message = f"offset of {place} is no longer {expected.get(place)}: another writer moved it"
+            raise OffsetsMoved(message)
+
+
