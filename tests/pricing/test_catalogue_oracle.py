@@ -51,7 +51,7 @@ def test_fast_and_batch_together_is_the_one_disagreement() -> None:
 def test_gaps_of_the_catalogue_are_reported_by_name() -> None:
     """What no meter or condition of ours can express is listed, never dropped silently."""
     gaps = packaged_catalogue().unmapped
-    assert "perplexity sonar-deep-research: no meter for output_citation_mtok" in gaps
+    assert "mistral mistral-ocr-2512: no meter for input_annotated_document_kpages" in gaps
     assert "openrouter mistralai/mistral-large-4-0: no condition for {'route': 'mistral/eu'}" in gaps
     assert "openai moderation: listed without a price" in gaps
 

@@ -20,16 +20,21 @@ _OTHERS: Final = {
 """Meters that count no tokens."""
 
 
+_MODALITIES: Final = {"text", "audio", "image", "video"}
+_PLAIN: Final = {"document"}
+"""Kinds of tokens the catalogue does not tell from any other."""
+
+
 def _token_dimensions(meter_id: str) -> Iterator[tuple[str, str]]:
     direction, kind, *cache_action = meter_id.split(".")
     yield ("family", "tokens")
     yield ("direction", direction)
-    if kind in {"text", "audio", "image", "video"}:
+    if kind in _MODALITIES:
         yield ("modality", kind)
-    elif kind == "reasoning":
-        yield from (("modality", "text"), ("token_type", "reasoning"))
-    elif kind == "tool":
-        yield ("token_type", "tool")
+    elif kind not in _PLAIN:
+        yield ("token_type", kind)
+        if direction == "output":
+            yield ("modality", "text")
     if cache_action == ["cache_read"]:
         yield ("token_type", "cache_read")
     elif cache_action:
