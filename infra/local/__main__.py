@@ -9,7 +9,6 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from infra.local import readiness
 from infra.local.machine import Missing
 from infra.local.place import layout_of
 from infra.local.preparation import PreparationFailed
@@ -68,7 +67,7 @@ def _status(stack: Stack, _: argparse.Namespace) -> int:
         return 1
     all_ready = True
     for process in stack.supervision.processes():
-        is_ready = process.state == "RUNNING" and readiness.ready(stack.layout, process.name)
+        is_ready = stack.ready(process.name)
         all_ready &= is_ready
         for_s = int(time.time()) - process.started_at_s if process.pid else 0
         state = "ready" if is_ready else f"NOT READY ({process.state})"
@@ -99,7 +98,7 @@ def _restart(stack: Stack, options: argparse.Namespace) -> int:
 
 
 def _env(stack: Stack, _: argparse.Namespace) -> int:
-    for name, value in stack.layout.environment().items():
+    for name, value in stack.layout.client_environment().items():
         print(f"export {name}={shlex.quote(value)}")
     return 0
 

@@ -138,7 +138,7 @@ class Layout:
         """How this machine's owner connects to Postgres as `user`, over the private socket."""
         return f"host={self.postgres_socket} port={self.ports.postgres} dbname={database} user={user}"
 
-    def environment(self) -> dict[str, str]:
+    def client_environment(self) -> dict[str, str]:
         """Settings of every Python process that works with this stack."""
         return {
             "TOKENLEDGER_STACK_ROOT": str(self.root),
@@ -152,4 +152,4 @@ class Layout:
 
     def admin_environment(self) -> dict[str, str]:
         """The same, plus the superuser's way in: for migrations, never for a running process."""
-        return self.environment() | {"TOKENLEDGER_POSTGRES_ADMIN_DSN": self.dsn(SUPERUSER)}
+        return self.client_environment() | {"TOKENLEDGER_POSTGRES_ADMIN_DSN": self.dsn(SUPERUSER)}

@@ -39,7 +39,7 @@ class Machine:
 
 def programs(layout: Layout, machine: Machine) -> tuple[Program, ...]:
     """All programs in the order they start; they stop in the reverse order."""
-    ours = layout.environment()
+    ours = layout.client_environment()
     return (
         _postgres(layout, machine),
         _kafka(layout, machine),
@@ -117,8 +117,17 @@ def _flink(layout: Layout, machine: Machine) -> tuple[Program, Program]:
         ),
         Program(
             name="taskmanager",
-            command=(f"{machine.flink_home}/bin/taskmanager.sh", "start-foreground"),
-            environment=environment | layout.environment(),
+            # The shell's pid stays the program's: a TaskManager that bears it is told from a dead one
+            # which the JobManager still lists.
+            command=(
+                "/bin/sh",
+                "-c",
+                (
+                    f'exec "{machine.flink_home}/bin/taskmanager.sh" start-foreground'
+                    " -D taskmanager.resource-id=taskmanager-$$"
+                ),
+            ),
+            environment=environment | layout.client_environment(),
             stop_wait_s=15,
         ),
     )

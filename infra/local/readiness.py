@@ -23,8 +23,10 @@ JOB = "price_job"
 _ANSWER_WITHIN_S = 2.0
 
 
-def ready(layout: Layout, name: str) -> bool:
-    """Whether the named program answers as it does when all is well."""
+def ready(layout: Layout, name: str, pid: int) -> bool:
+    """Whether the named program, which is process `pid`, does what it does when all is well."""
+    if name == "taskmanager":
+        return taskmanager(layout, pid)
     return _CHECKS[name](layout)
 
 
@@ -52,9 +54,10 @@ def jobmanager(layout: Layout) -> bool:
     return "taskmanagers" in flink(layout, "/overview")
 
 
-def taskmanager(layout: Layout) -> bool:
-    """The JobManager knows it, and heard of it lately."""
-    return int(flink(layout, "/overview").get("taskmanagers", 0)) >= 1
+def taskmanager(layout: Layout, pid: int) -> bool:
+    """The JobManager knows this very process, and no dead one beside it."""
+    known = [entry["id"] for entry in flink(layout, "/taskmanagers").get("taskmanagers", [])]
+    return known == [f"taskmanager-{pid}"]
 
 
 def price_job(layout: Layout) -> bool:
@@ -87,7 +90,6 @@ _CHECKS: Mapping[str, Callable[[Layout], bool]] = {
     "postgres": postgres,
     "kafka": kafka,
     "jobmanager": jobmanager,
-    "taskmanager": taskmanager,
     JOB: price_job,
     "writer": lambda layout: _listens(layout.ports.writer_metrics),
     "compact": lambda layout: _listens(layout.ports.compact_metrics),

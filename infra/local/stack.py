@@ -78,10 +78,15 @@ class Stack:
         """The programs of this stack, in start order; those not written yet are left out."""
         return tuple(program for program in programs(self.layout, inspect(self.layout)) if _exists(program.name))
 
+    def ready(self, name: str) -> bool:
+        """It runs and does its work."""
+        process = self.supervision.process(name)
+        return process.state == "RUNNING" and readiness.ready(self.layout, name, process.pid)
+
     def wait_ready(self, program: Program, *, since: float | None = None) -> float:
         """Seconds until it is ready; `NotReady` when that takes longer than it may."""
         started_at = time.monotonic() if since is None else since
-        while not readiness.ready(self.layout, program.name):
+        while not self.ready(program.name):
             if time.monotonic() - started_at > program.ready_within_s:
                 raise NotReady(self._why(program))
             time.sleep(_POLL_EVERY_S)
@@ -105,7 +110,7 @@ class Stack:
     def _start(self, supervision: Supervision, program: Program) -> None:
         if program.name == "writer":
             self._migrate()
-        running = supervision.process(program.name).state == "RUNNING" and readiness.ready(self.layout, program.name)
+        running = self.ready(program.name)
         started_at = time.monotonic()
         supervision.start_program(program.name)
         self.wait_ready(program, since=started_at)

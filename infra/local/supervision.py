@@ -40,9 +40,11 @@ class _SocketTransport(xmlrpc.client.Transport):
         super().__init__()
         self._path = path
 
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:  # noqa: ARG002
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
         """A fresh connection a call: supervisor may have been restarted between two."""
-        return _SocketConnection(self._path)
+        connection = _SocketConnection(self._path)
+        self._connection = (host, connection)  # what the parent's close() closes
+        return connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +151,8 @@ class Supervision:
 
     def _call(self, method: str, *arguments: object) -> Any:
         transport = _SocketTransport(self.layout.supervisor_socket)
-        proxy = xmlrpc.client.ServerProxy("http://localhost", transport=transport)
-        return getattr(proxy.supervisor, method)(*arguments)
+        with xmlrpc.client.ServerProxy("http://localhost", transport=transport) as proxy:
+            return getattr(proxy.supervisor, method)(*arguments)
 
 
 def _exists(pid: int) -> bool:

@@ -1,0 +1,1 @@
+"""Tests against real servers, which the `stack` fixture starts."""

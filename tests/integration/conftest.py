@@ -1,0 +1,82 @@
+"""One complete stack for all integration tests: own folder, free ports, gone at the end whatever happens."""
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from infra.local.layout import Layout
+from infra.local.place import claim_free_ports, layout_of
+from infra.local.stack import Stack
+
+HEALTHY_WITHIN_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunningStack:
+    """A stack that is up, with what a test may do to it."""
+
+    stack: Stack
+    told: list[str]
+    """Every progress line so far."""
+
+    @property
+    def layout(self) -> Layout:
+        """Where it lives."""
+        return self.stack.layout
+
+    def names(self) -> list[str]:
+        """Its programs, in start order."""
+        return [program.name for program in self.stack.programs()]
+
+    def pid(self, name: str) -> int:
+        """The program's process, 0 while it has none."""
+        return self.stack.supervision.process(name).pid
+
+    def kill(self, name: str) -> int:
+        """Kill -9, as a machine's memory killer would; the pid that died."""
+        pid = self.pid(name)
+        assert pid > 0, f"{name} does not run"
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def healthy(self) -> bool:
+        """Every program runs and does its work."""
+        return all(self.stack.ready(name) for name in self.names())
+
+    def wait_until_healthy(self, within_s: float = HEALTHY_WITHIN_S) -> None:
+        """Return when all is well; a failure says what is not."""
+        self.wait_until(self.healthy, "every program to be ready", within_s=within_s)
+
+    def wait_until(self, holds: Callable[[], bool], what: str, *, within_s: float = HEALTHY_WITHIN_S) -> None:
+        """Poll until it holds; a failure names what was awaited and every program's state."""
+        deadline = time.monotonic() + within_s
+        while not holds():
+            if time.monotonic() > deadline:
+                states = [(process.name, process.state) for process in self.stack.supervision.processes()]
+                pytest.fail(f"waited {within_s:.0f} s for {what}; programs are {states}; logs in {self.layout.logs}")
+            time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[RunningStack]:
+    """A complete stack in a folder of its own; TOKENLEDGER_KEEP_STACK=1 keeps the folder for a look."""
+    # Directly under /tmp: a unix socket's path may have 107 bytes, and pytest's own folders are deep.
+    root = Path(tempfile.mkdtemp(prefix="tl-", dir="/tmp"))
+    root.chmod(0o755)  # Postgres runs as another account when we are root
+    claim_free_ports(root)
+    told: list[str] = []
+    running = Stack(layout_of(str(root)), told.append)
+    try:
+        running.up()
+        yield RunningStack(running, told)
+    finally:
+        running.down()
+        if not os.environ.get("TOKENLEDGER_KEEP_STACK"):
+            shutil.rmtree(root)
