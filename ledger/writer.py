@@ -1,0 +1,175 @@
+"""Kafka → Postgres: reads priced and rejected records and writes each exactly once.
+
+Where to read on stands in Postgres and moves in the transaction that writes the records, so a crash at any instant
+loses and doubles nothing. What Postgres refuses is rejected record by record; when Postgres is away, it waits.
+"""
+
+import gc
+import os
+import signal
+import struct
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+from typing import Final
+
+import psycopg
+
+from ledger import store
+from ledger.batching import Done, apply
+from ledger.database import Connection, connect
+from ledger.kafka import KafkaSide, received
+from ledger.observing import BATCH_SECONDS, LAG, RECORDS, RETRIES, VISIBLE_SECONDS, Pulse, logger, serve
+from ledger.received import Received
+from ledger.settings import Settings
+from ledger.state import State
+from ledger.topics import register_topics
+from tokenledger.records import PricedCall, Reason, Rejected
+from tokenledger.records.topics import PRICED, RAW, REJECTED
+
+log = logger("ledger.writer")
+
+REFUSED: Final = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.errors.ProgramLimitExceeded,
+    struct.error,
+    OverflowError,
+    UnicodeEncodeError,
+)
+"""The record is at fault, not the world: SQLSTATE classes 22 and 23, and what cannot even be sent."""
+
+_LONGEST_PAUSE_S: Final = 5.0
+
+
+def write(connection: Connection, state: State, batch: Sequence[Received], *, now_us: int) -> list[Done]:
+    """Write all of a batch; a record that Postgres refuses is found by halving and rejected."""
+    reached = {(one.topic, one.partition): one.offset + 1 for one in batch}
+    try:
+        return [apply(connection, state, batch, reached=reached, now_us=now_us)]
+    except REFUSED as error:
+        if len(batch) == 1:
+            refused = [unstorable(batch[0], error)]
+            return [apply(connection, state, refused, reached=reached, now_us=now_us)]
+        middle = len(batch) // 2
+        first = write(connection, state, batch[:middle], now_us=now_us)
+        return first + write(connection, state, batch[middle:], now_us=now_us)
+
+
+def unstorable(one: Received, error: BaseException) -> Received:
+    """The record as a rejected one; its bytes stay on the topic it was read from."""
+    state = getattr(error, "sqlstate", None) or type(error).__name__
+    record = one.record
+    call = record.call if isinstance(record, PricedCall) else None
+    return Received(
+        one.topic,
+        one.partition,
+        one.offset,
+        Rejected(
+            reason=Reason.UNSTORABLE,
+            stage="store",
+            # The server's own words may quote the call's texts.
+            detail=f"Postgres refused the row: {state}",
+            tenant_id=call.tenant_id if call else None,
+            event_id=call.event_id if call else None,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            append_at_us=record.append_at_us,
+            code_version=record.code_version,
+        ),
+    )
+
+
+class Stop:
+    """Asked to end: the batch at hand is finished first."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+
+
+def run(settings: Settings, stop: Stop) -> None:
+    """Write until asked to stop, through every outage of the database."""
+    pulse = Pulse(limit_s=60.0)
+    serve(settings.metrics_port, pulse)
+    kafka = KafkaSide(settings.kafka_bootstrap)
+    pause_s = 0.1
+    try:
+        while not stop.asked:
+            try:
+                with connect(settings, application="tokenledger-writer") as connection:
+                    state = _opened(connection, kafka, settings)
+                    pause_s = 0.1
+                    _write_on(connection, state, kafka, settings=settings, stop=stop, pulse=pulse)
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                RETRIES.inc()
+                log.warning("database away, trying again", extra={"facts": {"error": str(error), "pause_s": pause_s}})
+                time.sleep(pause_s)
+                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+    finally:
+        kafka.close()
+
+
+def _opened(connection: Connection, kafka: KafkaSide, settings: Settings) -> State:
+    """The writer's state as the ledger has it, and the consumer where the ledger says."""
+    store.prepare(connection, synchronous_commit=settings.synchronous_commit)
+    facts = kafka.facts([PRICED.name, REJECTED.name, RAW.name])
+    register_topics(connection, facts, consumed=(PRICED.name, REJECTED.name))
+    state = store.load_state(connection)
+    # What is loaded stays: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    kafka.assign(state.offsets)
+    log.info("reading on", extra={"facts": {"offsets": {f"{t}/{p}": o for (t, p), o in state.offsets.items()}}})
+    return state
+
+
+def _write_on(
+    connection: Connection, state: State, kafka: KafkaSide, *, settings: Settings, stop: Stop, pulse: Pulse
+) -> None:
+    while not stop.asked:
+        messages = kafka.batch(records=settings.batch_records, wait_ms=settings.batch_wait_ms)
+        pulse.beat()
+        if messages:
+            batch = list(received(messages))
+            begun_s = time.perf_counter()
+            done = write(connection, state, batch, now_us=time.time_ns() // 1000)
+            _report(done, batch, seconds=time.perf_counter() - begun_s)
+        for (topic, partition), lag in kafka.lag(state.offsets).items():
+            LAG.labels(topic, partition).set(lag)
+
+
+def _report(done: Sequence[Done], batch: Sequence[Received], *, seconds: float) -> None:
+    BATCH_SECONDS.observe(seconds)
+    oldest_us = min(one.record.append_at_us for one in batch)
+    VISIBLE_SECONDS.observe(max(time.time() - oldest_us / 1e6, 0))
+    for part in done:
+        for outcomes in part.origins.values():
+            for name in ("winners", "losers", "duplicates", "rejected", "redelivered"):
+                # A superseded winner is counted back in the ledger; a counter only rises.
+                RECORDS.labels(name).inc(max(getattr(outcomes, name), 0))
+    if len(done) > 1:
+        log.warning("a record was refused and the batch halved", extra={"facts": {"transactions": len(done)}})
+
+
+def main() -> int:
+    """`python -m ledger.writer`."""
+    settings = Settings.from_environment(os.environ, user="writer")
+    gc.set_threshold(50_000, 20, 100)
+    try:
+        run(settings, Stop())
+    except Exception:
+        log.exception("ended")
+        return 1
+    log.info("stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
