@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tokenledger.normalise.aws_eventstream import read_frames
 from tokenledger.normalise.reading import BadRecordError
 from tokenledger.readers.redact import request_without_texts
 
@@ -78,10 +79,8 @@ def _reply(exchange: Exchange) -> dict[str, Any]:
 
 def _frames(body: bytes) -> dict[str, Any]:
     try:
-        from tokenledger.normalise.aws_eventstream import read_frames
-
         events = read_frames(body)
-    except (BadRecordError, ImportError):
+    except BadRecordError:
         return {"stream_text": body.decode(errors="replace")}  # `process` names the reason
     return {"events": [{"event": event.name, "data": event.data} for event in events]}
 

@@ -54,7 +54,9 @@ def entries(value: bytes, origin: Origin, line: int) -> Iterator[Found]:
     try:
         listed = _har.decode(value).log.entries
     except msgspec.ValidationError:
-        raise UnreadableError("unknown_format", "an object `log` without a list `entries`; a HAR would be right") from None
+        raise UnreadableError(
+            "unknown_format", "an object `log` without a list `entries`; a HAR would be right"
+        ) from None
     for ordinal, entry in enumerate(listed, 1):
         exchange = _exchange(entry)
         body, headers = envelope_of(exchange, capture=not origin.redact)

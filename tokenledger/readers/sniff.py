@@ -44,7 +44,9 @@ def sniff(content: IO[bytes]) -> Format:
         return Format.CASSETTE
     if any(_is_json(line) for line in head.splitlines() if line.lstrip()[:1] == b"{"):
         return Format.LINES  # a log whose first lines are damaged, or no records
-    raise UnreadableError("unknown_format", f"begins with {_kind(head)}; JSON, JSONL, SSE, a VCR cassette or gzip of one")
+    raise UnreadableError(
+        "unknown_format", f"begins with {_kind(head)}; JSON, JSONL, SSE, a VCR cassette or gzip of one"
+    )
 
 
 def _json(content: IO[bytes]) -> Format:

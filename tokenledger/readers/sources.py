@@ -48,7 +48,7 @@ class Source:
             content.seek(0)
             if magic != _GZIP_MAGIC:
                 break
-            content = cast("IO[bytes]", gzip.open(content))
+            content = cast("IO[bytes]", gzip.GzipFile(fileobj=content))
         return content
 
     def position_bytes(self) -> int:

@@ -83,5 +83,3 @@ def _last(value: Any) -> str:
     if isinstance(value, list):
         return _last(value[-1]) if value else ""
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-
-

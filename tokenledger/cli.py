@@ -1,0 +1,72 @@
+"""`tokenledger …`: finds the command, and turns its result into an exit status."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
+
+EXIT_DONE: Final = 0
+EXIT_SOME_REJECTED: Final = 1
+EXIT_FAILED: Final = 2
+_EXIT_INTERRUPTED: Final = 130
+
+COMMANDS: Final = {
+    "price": ("tokenledger.commands.price", "price log files: a cost table with no server"),
+    "explain": ("tokenledger.commands.explain", "how one call's cost came about, line by line"),
+    "models": ("tokenledger.commands.models", "the price list, with dates"),
+    "samples": ("tokenledger.commands.samples", "fetch real recorded provider traffic to try things on"),
+    "send": ("tokenledger.commands.send", "send log files into the stream"),
+    "costs": ("ledger.costs", "the cost table, from the ledger"),
+    "verify": ("ledger.verify", "prove that the ledger holds every record once and its sums agree"),
+}
+"""Command → the module that does it, imported only when it is asked for."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    wanted = given[0] if given and given[0] in COMMANDS else None
+    parser = _parser(wanted)
+    options = parser.parse_args(given)
+    if wanted is None:
+        parser.print_help()
+        return EXIT_FAILED
+    try:
+        return int(options.run(options))
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_DONE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return _EXIT_INTERRUPTED
+    except (ValueError, OSError) as error:
+        print(f"tokenledger {wanted}: {error}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _parser(wanted: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tokenledger", description="Exact costs of LLM calls, from log files or from the stream's ledger."
+    )
+    commands = parser.add_subparsers(metavar="COMMAND")
+    for name, (module, summary) in COMMANDS.items():
+        if name != wanted:
+            commands.add_parser(name, help=summary, add_help=False)
+            continue
+        try:
+            command = import_module(module)
+        except ModuleNotFoundError as missing:
+            message = f"tokenledger {name} needs {missing.name}: run it from a checkout after `make setup`"
+            parser.exit(EXIT_FAILED, message + "\n")
+        described = commands.add_parser(
+            name, help=summary, description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        command.add_arguments(described)
+        described.set_defaults(run=command.run)
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""The commands of `tokenledger`: one module each, with `add_arguments(parser)` and `run(options) -> exit status`."""
