@@ -171,7 +171,7 @@ def place(reading: Reading, exchange: Exchange) -> None:
         reading.region = found[1]
 
 
-def _add_searches(reading: Reading, candidates: list[Any], exchange: Exchange) -> None:
+def _add_searches(reading: Reading, candidates: Any, exchange: Exchange) -> None:
     """Grounding by web search: billed per unique query since Gemini 3, before that per prompt that searched."""
     queries = set(_queries(candidates))
     if not queries:
