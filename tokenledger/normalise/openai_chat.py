@@ -11,6 +11,7 @@ from tokenledger.normalise.openai_usage import CHAT as NAMES
 from tokenledger.normalise.openai_usage import read_tokens
 from tokenledger.normalise.reading import Body, Dialect, Event, Exchange, Reading, part, seconds_to_us, text
 
+_PLAIN_PROVIDERS: Final = frozenset({"openai", "azure.ai.openai"})
 _COMPLETION_OBJECTS: Final = frozenset({"text_completion", "text.completion", "completion.chunk"})
 # What a stream may blank out again in a later chunk; the last word that says anything counts.
 _LASTING: Final = ("id", "model", "created", "usage", "service_tier", "x_groq", "timings", "metrics", "time_info")
@@ -125,5 +126,17 @@ def read_completions(body: Body, exchange: Exchange) -> Reading:
     return reading
 
 
+def fits_plain(body: Body, exchange: Exchange) -> bool:
+    """OpenAI's own chat, known at a glance so that most records need no further look."""
+    response_id = body.get("id")
+    return (
+        exchange.provider in _PLAIN_PROVIDERS
+        and "choices" in body
+        and response_id.__class__ is str
+        and response_id.startswith("chatcmpl-")
+    )
+
+
+PLAIN_CHAT = Dialect("openai.chat", fits_plain, read, fold)
 CHAT = Dialect("openai.chat", fits, read, fold)
 COMPLETIONS = Dialect("openai.completions", fits_completions, read_completions, fold)

@@ -63,30 +63,30 @@ def read_tokens(reading: Reading, usage: dict[str, Any], names: Names, *, reason
     `reasoning_beside`: the provider counts reasoning beside the output count; a stated total decides otherwise.
     """
     reading.raw_usage = usage
+    input_name, output_name, input_details, output_details = names
     plain = _BESIDE.isdisjoint(usage)
-    total = count(usage, names.input, "usage")
-    if total is not None:
-        details = _details(usage, names.input_details)
+    inputs, outputs = count(usage, input_name, "usage"), count(usage, output_name, "usage")
+    if inputs is not None:
+        details = _details(usage, input_details)
         used = [name for name in details if details[name]] if details else _NO_NAMES
         if not plain or (used and used != _CACHED_ONLY):
-            _read_input(reading, usage, total, details=details, path=f"usage.{names.input_details[0]}")
+            _read_input(reading, usage, inputs, details=details, path=f"usage.{input_details[0]}")
         elif used:
-            cached = count(details, "cached_tokens", f"usage.{names.input_details[0]}") or 0
-            carve_input(reading, total, cached={"cache_read": cached})
+            cached = count(details, "cached_tokens", f"usage.{input_details[0]}") or 0
+            carve_input(reading, inputs, cached={"cache_read": cached})
         else:
-            carve_input(reading, total)
+            carve_input(reading, inputs)
     reported = count(usage, "total_tokens", "usage")
-    total = count(usage, names.output, "usage")
-    if total is not None:
-        details = _details(usage, names.output_details)
-        if plain and not any(details.values()):
-            carve_output(reading, total)
+    if outputs is not None:
+        details = _details(usage, output_details)
+        if plain and not (details and any(details.values())):
+            carve_output(reading, outputs)
         else:
-            parts = _output_parts(reading, usage, details, f"usage.{names.output_details[0]}")
-            if "reasoning" in parts and _is_beside(reading, total, parts["reasoning"], reported, reasoning_beside):
-                total += parts["reasoning"]
-            carve_output(reading, total, parts=parts)
-    if reported != (reading.input_tokens or 0) + (reading.output_tokens or 0):
+            parts = _output_parts(reading, usage, details, f"usage.{output_details[0]}")
+            if "reasoning" in parts and _is_beside(reading, outputs, parts["reasoning"], reported, reasoning_beside):
+                outputs += parts["reasoning"]
+            carve_output(reading, outputs, parts=parts)
+    if reported != (inputs or 0) + (outputs or 0):
         check_total(reading, reported)
 
 
@@ -113,8 +113,8 @@ def modality_counts(details: Body, path: str) -> dict[str, int]:
 
 
 def _details(usage: Body, spellings: tuple[str, str]) -> Body:
-    details = usage.get(spellings[0]) or usage.get(spellings[1])
-    if details.__class__ is dict:
+    details = usage.get(spellings[0])
+    if details and details.__class__ is dict:
         return details
     return part(usage, spellings[0], "usage") or part(usage, spellings[1], "usage")
 
