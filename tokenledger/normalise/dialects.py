@@ -48,6 +48,7 @@ OF_PROVIDER: Final[dict[str, tuple[Dialect, ...]]] = {
     "cohere": (cohere.NO_CALL, cohere.REPLY),
     "mistral_ai": (mistral.CONVERSATION, mistral.OCR, mistral.CHAT),
     "writer": (writer.COMPLETIONS,),
+    "ibm.watsonx.ai": (watsonx.WATSONX,),
 }
 """Dialects only one provider speaks, tried first: provider → dialects."""
 

@@ -1,4 +1,4 @@
-"""Embeddings and reranks that bill input tokens only: OpenAI, Azure, Voyage, Jina, Together, vLLM and alike."""
+"""Embeddings, which bill input tokens only: OpenAI, Azure, Voyage, Jina, Together, vLLM and alike."""
 
 from typing import Any
 
@@ -8,21 +8,18 @@ from tokenledger.normalise.reading import Body, Dialect, Exchange, Reading, coun
 
 
 def fits(body: Body, exchange: Exchange) -> bool:
-    """A list of vectors or scores with a usage object; texts and vectors may have been taken out."""
+    """A list of vectors with a usage object; the vectors may have been taken out."""
     usage = body.get("usage")
     if usage.__class__ is not dict or "choices" in body or "total_tokens" not in usage:
         return False
     if "output_tokens" in usage or "input_tokens" in usage:
         return False  # image APIs answer with a list, too
-    return body.get("object") in ("list", "rerank") or _is_rerank(body, exchange) or exchange.api == "embeddings"
+    return body.get("object") == "list" or exchange.api == "embeddings"
 
 
 def read(body: Body, exchange: Exchange) -> Reading:
-    """An embedding or rerank → its Reading. There is no output to count."""
-    rerank = _is_rerank(body, exchange)
-    reading = openai_chat.start(
-        body, exchange, "openai.rerank" if rerank else "openai.embeddings", "rerank" if rerank else "embeddings"
-    )
+    """An embedding → its Reading. There is no output to count."""
+    reading = openai_chat.start(body, exchange, "openai.embeddings", "embeddings")
     usage: dict[str, Any] = body["usage"]
     reading.raw_usage = usage
     total = count(usage, "prompt_tokens", "usage")
@@ -34,13 +31,6 @@ def read(body: Body, exchange: Exchange) -> Reading:
         image_tokens = total - text_tokens if text_tokens is not None and text_tokens < total else 0
         carve_input(reading, total, modalities={"image": image_tokens} if image_tokens else {})
     return reading
-
-
-def _is_rerank(body: Body, exchange: Exchange) -> bool:
-    if exchange.api == "rerank" or "/rerank" in exchange.url or body.get("object") == "rerank":
-        return True
-    rows = body.get("results") or body.get("data")
-    return rows.__class__ is list and bool(rows) and rows[0].__class__ is dict and "relevance_score" in rows[0]
 
 
 EMBEDDINGS = Dialect("openai.embeddings", fits, read, openai_chat.fold)
