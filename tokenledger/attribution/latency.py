@@ -19,6 +19,8 @@ def attribute(call: Call) -> tuple[Latency | None, tuple[str, ...]]:
     """The parts, and what is odd about them; None where nothing was measured."""
     timings = call.timings
     started_at_us = call.started_at_us if call.event_time_source == "started_at" else None
+    if timings is None and started_at_us is not None and (simple := _from_instants(call, started_at_us)) is not None:
+        return simple, ()
     if timings is None and (started_at_us is None or (call.ended_at_us is None and call.first_token_at_us is None)):
         return None, ()
     anomalies: list[str] = []
@@ -29,6 +31,26 @@ def attribute(call: Call) -> tuple[Latency | None, tuple[str, ...]]:
         anomalies.append(Anomaly.FIRST_TOKEN_AFTER_END.value)
         ttft_us = None
     return _parts(call, timings or _NONE, total_us=total_us, ttft_us=ttft_us, anomalies=anomalies)
+
+
+def _from_instants(call: Call, started_at_us: int) -> Latency | None:
+    """The usual case: a start and an end in order, perhaps a first token between them. None for anything else."""
+    first_us, ended_us = call.first_token_at_us, call.ended_at_us
+    if ended_us is None or ended_us < started_at_us:
+        return None
+    total_us = ended_us - started_at_us
+    if first_us is None:
+        return Latency(total_us=total_us, unattributed_us=total_us)
+    if not started_at_us <= first_us <= ended_us:
+        return None
+    return Latency(
+        total_us=total_us,
+        ttft_us=first_us - started_at_us,
+        tpot_us=_per_token(ended_us - first_us, call.output_tokens),
+        first_token_wait_us=first_us - started_at_us,
+        decode_us=ended_us - first_us,
+        unattributed_us=0,
+    )
 
 
 def _total(call: Call, started_at_us: int | None, anomalies: list[str]) -> int | None:
