@@ -11,7 +11,8 @@ import psycopg
 import pytest
 from confluent_kafka import Producer
 
-from tests.ledger.conftest import Server, database, server, template
+from ledger.private_postgres import Server
+from tests.ledger.conftest import database, server, template
 from tests.ledger.samples import call, priced
 from tokenledger.records import PricedCall, RawEvent, Reason, Rejected
 from tokenledger.records.topics import PRICED, RAW, REJECTED

@@ -8,7 +8,7 @@ import pytest
 
 from ledger.database import connect
 from tests.ledger.books import Books
-from tests.ledger.conftest import Server
+from ledger.private_postgres import Server
 from tests.ledger.samples import call, priced
 from tokenledger.merge import candidate, resolve
 from tokenledger.records import PricedCall

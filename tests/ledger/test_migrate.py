@@ -1,7 +1,7 @@
 """The migrations, on a real Postgres."""
 import psycopg
 from ledger.migrate import migrate
-from tests.ledger.conftest import Server
+from ledger.private_postgres import Server
 
 def test_migrating_again_changes_nothing(server: Server, database: str) -> None:
     with psycopg.connect(server.dsn("postgres", database), autocommit=True) as admin:

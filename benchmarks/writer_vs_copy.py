@@ -1,0 +1,226 @@
+"""The ledger's write path against raw binary COPY of the same rows into the same tables, batch by batch in one run.
+
+The workload: 50 tenants and 10 models by Zipf, 20 features, 3.5 lines a call, event times over 6 h, 5 % duplicates,
+2 % a day late. Run it: `uv run python -m benchmarks.writer_vs_copy [--records 160000] [--commit on|off]`.
+"""
+
+import argparse
+import os
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg
+from msgspec.structs import replace
+from psycopg import sql
+
+from ledger import copying, store
+from ledger.batching import Batch, apply
+from ledger.columns import CALL_COLUMNS, CALL_TYPES
+from ledger.database import Connection, connect
+from ledger.migrate import migrate
+from ledger.posting import Rows
+from ledger.private_postgres import AS_DEPLOYED, Server, running
+from ledger.received import Received
+from tokenledger.merge import fingerprint, rank
+from tokenledger.records import Call, Latency, Line, PricedCall
+from tokenledger.records.wire import decode_priced, encode_priced
+
+_START_US = 1_760_000_000_000_000
+_HOUR_US = 3_600_000_000
+_DAY_US = 24 * _HOUR_US
+_PLACE = ("llm.priced.v1", 0)
+_METERS = ("input.text", "input.text.cache_read", "output.text", "output.reasoning")
+
+
+def _zipf(source: random.Random, count: int) -> int:
+    return source.choices(range(count), weights=[1 / (place + 1) for place in range(count)])[0]
+
+
+def _line(meter: str, quantity: int, model: str) -> Line:
+    pico = 150_000 + 10_000 * _METERS.index(meter)
+    return Line(
+        meter=meter, quantity=quantity, amount_usd_pico=quantity * pico, list_amount_usd_pico=quantity * pico,
+        list_pico=pico, contracted_pico=pico, price_id=f"{abs(hash((meter, model))):032x}"[:32],
+        matched=f"catalogue openai {model} {meter} valid from 2025-01-01",
+    )  # fmt: skip
+
+
+def _priced(source: random.Random, number: int) -> PricedCall:
+    model = f"model-{_zipf(source, 10)}"
+    append_at_us = _START_US + number * 125
+    late_us = _DAY_US if source.random() < 0.02 else 0
+    started_at_us = append_at_us - source.randrange(6 * _HOUR_US) - late_us
+    usage = {meter: source.randrange(1, 3000) for meter in _METERS[: 3 + number % 2]}
+    lines = tuple(_line(meter, quantity, model) for meter, quantity in usage.items())
+    known = sum(line.amount_usd_pico for line in lines)
+    reply = f"chatcmpl-{source.getrandbits(128):032x}"
+    call = Call(
+        tenant_id=f"tenant-{_zipf(source, 50):02d}", event_id=f"{source.getrandbits(128):032x}",
+        event_key=f"gateway-1\x1f{number}", response_key=f"openai\x1f{reply}", response_id=reply,
+        ce_source="gateway-1", environment="production", feature=f"feature-{source.randrange(20)}",
+        api_key_id=f"key-{source.randrange(3)}", provider="openai", api="chat", request_model=model,
+        response_model=f"{model}-2025-08-07", service_tier_served="default", stream=True, http_status=200,
+        finish_reason="stop", usage=usage, input_tokens=usage["input.text"] + usage["input.text.cache_read"],
+        output_tokens=usage["output.text"], usage_source="reported", usage_reading="openai.chat", explicit_leaves=3,
+        raw_usage={"prompt_tokens": 1200, "completion_tokens": 300, "total_tokens": 1500,
+                   "prompt_tokens_details": {"cached_tokens": 512, "audio_tokens": 0},
+                   "completion_tokens_details": {"reasoning_tokens": 64, "audio_tokens": 0}},
+        started_at_us=started_at_us, event_time_source="started_at", first_token_at_us=started_at_us + 300_000,
+        ended_at_us=started_at_us + source.randrange(500_000, 9_000_000), received_at_us=append_at_us,
+    )  # fmt: skip
+    print_ = fingerprint(call)
+    total_us = (call.ended_at_us or 0) - started_at_us
+    return PricedCall(
+        call=call, lines=lines, price_status="priced", cost_usd_pico=known, known_cost_usd_pico=known,
+        computed_usd_pico=known, chargeable_usd_pico=known, priced_provider="openai", priced_model=model,
+        book_version="0123456789abcdef", fingerprint=print_, rank=rank(call, print_), topic="llm.raw.v1",
+        partition=number % 4, offset=number // 4, append_at_us=append_at_us, code_version="0.1.0",
+        latency=Latency(total_us=total_us, ttft_us=300_000, tpot_us=12_000, first_token_wait_us=300_000,
+                        decode_us=total_us - 300_000, unattributed_us=0),
+    )  # fmt: skip
+
+
+def workload(records: int, *, batch: int) -> Iterator[list[bytes]]:
+    """The values of the priced topic, in batches."""
+    source = random.Random(7)
+    recent: list[PricedCall] = []
+    values = []
+    for number in range(records):
+        if recent and source.random() < 0.05:
+            again = source.choice(recent)
+            one = replace(again, partition=number % 4, offset=number // 4, append_at_us=_START_US + number * 125)
+        else:
+            one = _priced(source, number)
+            recent = [*recent[-200:], one]
+        values.append(encode_priced(one))
+        if len(values) == batch:
+            yield values
+            values = []
+    if values:
+        yield values
+
+
+@dataclass
+class Clock:
+    """Wall and own CPU time of one side."""
+
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+
+    def __enter__(self) -> None:
+        self._wall_s, self._cpu_s = time.perf_counter(), time.process_time()
+
+    def __exit__(self, *_: object) -> None:
+        self.wall_s += time.perf_counter() - self._wall_s
+        self.cpu_s += time.process_time() - self._cpu_s
+
+
+class Side:
+    """One of the two databases."""
+
+    def __init__(self, server: Server, name: str, *, commit: str) -> None:
+        server.create(name)
+        with psycopg.connect(server.dsn("postgres", name), autocommit=True) as admin:
+            migrate(admin)
+        self.connection: Connection = connect(server.settings(name), application=name)
+        self.connection.execute("INSERT INTO offsets (topic, partition, next_offset) VALUES (%s, %s, 0)", _PLACE)
+        store.prepare(self.connection, synchronous_commit=commit)
+        self.state = store.load_state(self.connection)
+        self.clock = Clock()
+
+    def received(self, values: list[bytes]) -> list[Received]:
+        """The values as records."""
+        first = self.state.offsets[_PLACE]
+        return [Received(*_PLACE, first + index, decode_priced(value)) for index, value in enumerate(values)]
+
+    def bytes_on_disk(self) -> int:
+        """All tables with their indexes."""
+        row = self.connection.execute(
+            "SELECT sum(pg_total_relation_size(oid)) FROM pg_class "
+            "WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+
+def write(side: Side, values: list[bytes]) -> None:
+    """The write path, from the bytes of the topic to the commit."""
+    with side.clock:
+        received = side.received(values)
+        reached = {_PLACE: side.state.offsets[_PLACE] + len(values)}
+        apply(side.connection, side.state, received, reached=reached, now_us=time.time_ns() // 1000)
+
+
+def copy(side: Side, values: list[bytes]) -> None:
+    """The same rows, ready made, by COPY alone; what makes them is not on the clock."""
+    with side.connection.transaction():
+        batch = Batch(side.connection, side.state, time.time_ns() // 1000)
+        batch.take(side.received(values))
+        for table, instants in (
+            ("postings", {batch.rows.posted_at_us}),
+            ("lines", {batch.rows.posted_at_us}),
+            ("calls", {row[1] for row in batch.rows.calls}),
+        ):
+            side.state.make_months(table, instants, lambda days, table=table: store.ensure_months(side.connection, table, days))
+    side.state.commit({_PLACE: side.state.offsets[_PLACE] + len(values)})
+    streams = _streams(side, batch.rows)
+    with side.clock, side.connection.transaction(), side.connection.cursor() as cursor:
+        for statement, stream in streams:
+            with cursor.copy(statement) as out:
+                out.write(stream)
+
+
+def _streams(side: Side, rows: Rows) -> list[tuple[sql.Composed, bytes]]:
+    columns = ("call_id", "charged_at_us", "posting_id", "dim_no", "id_reuse", *CALL_COLUMNS)
+    types = ("int8", "int8", "int8", "int4", "bool", *CALL_TYPES)
+    return [
+        (_copy("call_keys", copying.KEY_COLUMNS), copying.block(row for _, row in sorted(rows.keys))),
+        (_copy("postings", copying.POSTING_COLUMNS), copying.block(rows.postings)),
+        (_copy("lines", copying.LINE_COLUMNS), copying.block(rows.lines)),
+        (_copy("calls", columns), _packed(side.connection, rows, types)),
+    ]
+
+
+def _copy(table: str, columns: tuple[str, ...]) -> sql.Composed:
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(sql.Identifier(table), names)
+
+
+def _packed(connection: Connection, rows: Rows, types: tuple[str, ...]) -> bytes:
+    """Rows of `calls` as psycopg packs them, taken from it without sending them."""
+    with connection.cursor() as cursor:
+        out = psycopg.Copy(cursor, binary=True)
+        out.set_types(types)
+        return b"".join([*(bytes(out.formatter.write_row(row)) for row in rows.calls), bytes(out.formatter.end())])
+
+
+def main() -> None:
+    """Print the ratio, the CPU of the Python side and the bytes a call takes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, default=160_000)
+    parser.add_argument("--batch", type=int, default=8_000)
+    parser.add_argument("--commit", choices=("on", "off"), default="on")
+    asked = parser.parse_args()
+    with running(AS_DEPLOYED) as server:
+        writer, plain = (Side(server, name, commit=asked.commit) for name in ("writer", "plain"))
+        for values in workload(asked.records, batch=asked.batch):
+            write(writer, values)
+            copy(plain, values)
+        size = writer.bytes_on_disk()
+        row = writer.connection.execute("SELECT count(*) FROM calls").fetchone()
+        writer.connection.close()
+        plain.connection.close()
+    calls = row[0] if row else 0
+    print(f"writer      {asked.records / writer.clock.wall_s:10.0f} records/s  {1e6 * writer.clock.cpu_s / asked.records:6.1f} µs Python CPU a record")
+    print(f"COPY alone  {asked.records / plain.clock.wall_s:10.0f} records/s  {1e6 * plain.clock.cpu_s / asked.records:6.1f} µs Python CPU a record")
+    print(f"ratio       {plain.clock.wall_s / writer.clock.wall_s:10.2f}")
+    print(f"disk        {size / calls:10.0f} bytes a call, {calls} calls, all tables and indexes")
+    print(
+        f"| writer / COPY | {plain.clock.wall_s / writer.clock.wall_s:.2f} | {asked.records} records, "
+        f"batch {asked.batch}, synchronous_commit {asked.commit}, {os.cpu_count()} cores |"
+    )
+
+
+if __name__ == "__main__":
+    main()
