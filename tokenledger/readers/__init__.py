@@ -8,7 +8,7 @@ import msgspec
 from tokenledger.normalise import MAX_RECORD_BYTES
 from tokenledger.normalise.envelope import ENVELOPE_TYPE
 from tokenledger.readers.found import Found, Origin, Unreadable, UnreadableError
-from tokenledger.readers.objects import records_of
+from tokenledger.readers.objects import records_of, records_of_lines
 from tokenledger.readers.redact import envelope_without_texts
 from tokenledger.readers.sniff import Format, sniff
 from tokenledger.readers.sources import Source, expand, open_source
@@ -82,8 +82,7 @@ def _records(source: Source, origin: Origin) -> Iterator[Found]:
     kind = sniff(content)
     content.seek(0)
     if kind is Format.LINES:
-        for number, line in _lines(content):
-            yield from records_of(line, origin, number)
+        yield from records_of_lines(_lines(content), origin)
     elif kind is Format.CHUNKS:
         yield from ndjson(_lines(content), origin)
     else:

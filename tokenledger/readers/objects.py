@@ -5,7 +5,7 @@ Values travel undecoded where they can: `msgspec.Raw` fields are slices of the l
 
 import base64
 import binascii
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -64,6 +64,51 @@ _any: Final = msgspec.json.Decoder()
 _ATTRIBUTES: Final = ("id", "source", "type", "time", "tenantid", "sequence")
 _SPAN_TYPE: Final = b"otel.span"
 _LITELLM_TYPE: Final = b"litellm.standard_logging_payload"
+
+
+class _PlainEvent(msgspec.Struct, gc=False):
+    """A structured CloudEvent whose attributes are texts, as nearly all are."""
+
+    specversion: str
+    id: str
+    data: msgspec.Raw
+    source: str = ""
+    type: str = ""
+    time: str = ""
+    tenantid: str = ""
+    sequence: str = ""
+    data_base64: msgspec.UnsetType = msgspec.UNSET
+
+
+_plain_event: Final = msgspec.json.Decoder(_PlainEvent)
+
+
+def records_of_lines(lines: Iterable[tuple[int, bytes]], origin: Origin) -> Iterator[Found]:
+    """The records of a file of JSON lines. Plain CloudEvents, the bulk of large files, take the short way."""
+    source_file, modified_at_us, decode = origin.source_file, origin.modified_at_us, _plain_event.decode
+    for number, line in lines:
+        try:
+            event = decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            yield from records_of(line, origin, number)
+            continue
+        value = bytes(event.data)
+        if not event.id or not event.type or value == b"null":
+            yield from records_of(line, origin, number)
+            continue
+        headers = {
+            "ce_id": event.id.encode(),
+            "ce_type": event.type.encode(),
+            "ce_tenantid": event.tenantid.encode() or origin.tenant_id,
+        }
+        if event.source:
+            headers["ce_source"] = event.source.encode()
+        if event.time:
+            headers["ce_time"] = event.time.encode()
+        if event.sequence:
+            headers["ce_sequence"] = event.sequence.encode()
+        raw = RawEvent(value=value, headers=headers, offset=number, append_at_us=modified_at_us)
+        yield Found(source_file, number, raw)
 
 
 def records_of(value: bytes, origin: Origin, line: int, *, part: int | None = None) -> Iterator[Found]:
