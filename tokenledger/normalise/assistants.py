@@ -56,7 +56,7 @@ def fold(events: list[Event]) -> tuple[Body, bool]:
     for event in events:
         if event.data.__class__ is dict and event.data.get("object") == _RUN:
             body = event.data
-    complete = body.get("status") not in {None, "queued", "in_progress", "cancelling"}
+    complete = text(body, "status") not in {None, "queued", "in_progress", "cancelling"}
     return (body if complete else body | {"status": None}), complete
 
 

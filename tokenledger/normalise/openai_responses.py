@@ -61,7 +61,7 @@ def fold(events: list[Event]) -> tuple[Body, bool]:
         response = event.data.get("response") if event.data.__class__ is dict else None
         if response.__class__ is dict:
             body = response
-    complete = body.get("status") in _TERMINAL
+    complete = text(body, "status") in _TERMINAL
     return (body if complete else body | {"status": None}), complete
 
 

@@ -26,8 +26,9 @@ def read(body: Body, exchange: Exchange) -> Reading:
         timings=_timings(exchange),
     )
     prompt = count(details, "input_length", "details")
-    if prompt is None and details.get("prefill"):
-        prompt = len(details["prefill"])
+    prefill = details.get("prefill")
+    if prompt is None and prefill and prefill.__class__ is list:
+        prompt = len(prefill)
     prompt = _header(exchange, "x-prompt-tokens") if prompt is None else prompt
     answer = count(details, "generated_tokens", "details")
     answer = _header(exchange, "x-generated-tokens") if answer is None else answer
