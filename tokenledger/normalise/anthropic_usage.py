@@ -24,6 +24,7 @@ _TOOLS: Final = (
     ("web_fetch_requests", "tool.web_fetch"),
     ("code_execution_requests", "tool.code_execution"),
 )
+_LIFETIMES: Final = {f"ephemeral_{ttl}_input_tokens": f"cache_write_{ttl}" for ttl in ("5m", "1h", "30m", "12h")}
 _INSIDE: Final = frozenset({"message", "fallback_message"})
 """Entries that the top-level counts contain."""
 
@@ -59,7 +60,9 @@ def read_counts(reading: Reading, usage: Body, path: str = "usage") -> None:
     creation = count(usage, "cache_creation_input_tokens", path)
     split = usage.get("cache_creation")
     if split or creation:
-        writes = written(reading, creation, split=_lifetimes(part(usage, "cache_creation", path), path), path=path)
+        writes = written(
+            reading, creation, split=_lifetimes(reading, part(usage, "cache_creation", path), path), path=path
+        )
     else:
         writes = None
     if fresh is not None or cached or writes:
@@ -86,14 +89,18 @@ def add_output(reading: Reading, output: int, thinking: int | None, *, path: str
     reading.usage["output.text"] = output
 
 
-def _lifetimes(split: Body, path: str) -> dict[str, int]:
+def _lifetimes(reading: Reading, split: Body, path: str) -> dict[str, int]:
     """`ephemeral_5m_input_tokens` and the like → cache action → tokens."""
-    lifetimes = {}
+    lifetimes: dict[str, int] = {}
     for name in split:
-        if name.startswith("ephemeral_") and name.endswith("_input_tokens"):
-            tokens = count(split, name, f"{path}.cache_creation")
-            if tokens:
-                lifetimes[f"cache_write_{name[10:-13]}"] = tokens
+        tokens = count(split, name, f"{path}.cache_creation") if name.endswith("_tokens") else None
+        if not tokens:
+            continue
+        action = _LIFETIMES.get(name)
+        if action is None:
+            reading.note(Anomaly.UNKNOWN_METER_SPLIT)
+            action = "cache_write"
+        lifetimes[action] = lifetimes.get(action, 0) + tokens
     return lifetimes
 
 
@@ -108,7 +115,7 @@ def read_iterations(reading: Reading, usage: Body, iterations: Any) -> None:
     """Sum the entries into leaves; parts that another model consumed become shares that name it."""
     entries = list(_entries(reading, iterations))
     top = _leaves(usage, "usage", reading)
-    inside = _sum(part for entry, part in entries if entry.get("type") in _INSIDE)
+    inside = _sum(part for entry, part in entries if text(entry, "type") in _INSIDE)
     everything = _sum(part for _, part in entries)
     if _covers(everything, top):
         summed = everything

@@ -144,12 +144,13 @@ def _add_rare(fields: dict[str, Any], raw: RawEvent, envelope: Envelope) -> None
 _Count = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 _Word = Annotated[str, msgspec.Meta(max_length=64)]
 _Leaf = _Count | _Word | bool | None
+_Rows = Annotated[list[dict[_Word, _Leaf]], msgspec.Meta(max_length=64)]
 
 
 class _PlainUsage(msgspec.Struct, gc=False):
     """What nearly every usage object is: counts and short words, two levels deep. The check is done in C."""
 
-    usage: dict[_Word, _Leaf | dict[_Word, _Leaf]]
+    usage: dict[_Word, _Leaf | dict[_Word, _Leaf] | _Rows]
 
 
 def without_texts(usage: dict[str, Any]) -> dict[str, Any]:

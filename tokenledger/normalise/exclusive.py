@@ -36,4 +36,4 @@ def written(reading: Reading, total: int | None, *, split: Mapping[str, int], pa
         raise BadRecordError(Reason.CONTRADICTING_USAGE, path, detail)
     if parts:
         reading.note(Anomaly.UNKNOWN_METER_SPLIT)
-    return {**split, "cache_write": total - parts}
+    return {**split, "cache_write": split.get("cache_write", 0) + total - parts}

@@ -6,7 +6,7 @@
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from tokenledger.normalise import anthropic
@@ -36,11 +36,12 @@ _TRAFFIC: Final = (
 # The two services number the later members of FinishReason differently; these they have in common.
 _FINISH: Final = ("FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER")
 _SNAKE: Final = frozenset({"usage_metadata", "model_version", "response_id", "prompt_feedback"})
-_COUNTS: Final = ("promptTokenCount", "candidatesTokenCount", "totalTokenCount", "responseTokenCount")
+_COUNTS: Final = frozenset({"promptTokenCount", "candidatesTokenCount", "totalTokenCount", "responseTokenCount"})
 _GENERATION: Final = re.compile(r"gemini-(\d+)")
 _MODEL_IN_URL: Final = re.compile(r"/models/([^/:?]+)")
 _PLACE_IN_URL: Final = re.compile(r"/locations/([a-z0-9-]+)")
 _FIRST_PER_QUERY_GENERATION: Final = 3
+_NO_TOKENS: Final[Mapping[str, int]] = {}
 
 
 def fits(body: Body, _exchange: Exchange) -> bool:
@@ -84,7 +85,7 @@ def read_usage(reading: Reading, usage: dict[str, Any]) -> None:
     """Put the counts of `usageMetadata` into leaves; metadata that names only the traffic type reports no usage."""
     traffic = usage.get("trafficType")
     reading.service_tier = enum_name(traffic, _TRAFFIC) if traffic is not None else text(usage, "serviceTier")
-    if not any(name in usage for name in _COUNTS):
+    if _COUNTS.isdisjoint(usage):
         return
     reading.raw_usage = usage
     _read_input(reading, usage)
@@ -93,16 +94,21 @@ def read_usage(reading: Reading, usage: dict[str, Any]) -> None:
 
 
 def _read_input(reading: Reading, usage: Body) -> None:
+    total = whole(usage, "promptTokenCount", _PATH) or 0
     cached = whole(usage, "cachedContentTokenCount", _PATH)
     details = usage.get("promptTokensDetails") or usage.get("promptTokenDetails")
-    carve_input(
-        reading,
-        whole(usage, "promptTokenCount", _PATH) or 0,
-        cached={"cache_read": cached} if cached else {},
-        modalities=_modalities(reading, details, "promptTokensDetails") if details else {},
-        cached_modalities=_modalities(reading, usage.get("cacheTokensDetails"), "cacheTokensDetails") if cached else {},
-        path=_PATH,
-    )
+    if not details or details == [{"modality": "TEXT", "tokenCount": total}]:
+        carve_input(reading, total, cached={"cache_read": cached} if cached else _NO_TOKENS, path=_PATH)
+    else:
+        split = usage.get("cacheTokensDetails") if cached else None
+        carve_input(
+            reading,
+            total,
+            cached={"cache_read": cached} if cached else _NO_TOKENS,
+            modalities=_modalities(reading, details, "promptTokensDetails"),
+            cached_modalities=_modalities(reading, split, "cacheTokensDetails") if split else _NO_TOKENS,
+            path=_PATH,
+        )
     tool = whole(usage, "toolUsePromptTokenCount", _PATH)
     if tool:
         reading.usage["input.tool"] = tool
@@ -131,12 +137,10 @@ def _read_output(reading: Reading, usage: Body) -> None:
 def _modalities(reading: Reading, details: Any, name: str) -> dict[str, int]:
     """`[{modality, tokenCount}]` → modality → tokens."""
     found: dict[str, int] = {}
-    if details is None:
-        return found
-    if not isinstance(details, list) or not all(isinstance(row, dict) for row in details):
-        detail = f"found {details!r:.40}; a list of objects would be right"
-        raise BadRecordError(Reason.INVALID_COUNT, f"{_PATH}.{name}", detail)
-    for row in details:
+    for row in details if isinstance(details, list) else (details,):
+        if not isinstance(row, dict):
+            detail = f"found {details!r:.40}; a list of objects would be right"
+            raise BadRecordError(Reason.INVALID_COUNT, f"{_PATH}.{name}", detail)
         tokens = whole(row, "tokenCount", f"{_PATH}.{name}")
         if not tokens:
             continue
@@ -202,7 +206,7 @@ def fold(events: list[Event]) -> tuple[Body, bool]:
         body |= {name: value for name, value in data.items() if value is not None and name != "candidates"}
         stated = data.get("usageMetadata")
         if stated.__class__ is dict:
-            usage = stated if any(name in stated for name in _COUNTS) else {**stated, **usage}
+            usage = {**stated, **usage} if _COUNTS.isdisjoint(stated) else stated
         for candidate in data.get("candidates") or ():
             if candidate.__class__ is dict:
                 finish = candidate.get("finishReason") or finish
