@@ -107,7 +107,7 @@ MESSAGES: Final = Dialect("anthropic.messages", fits, read, fold)
 
 def _is_no_call(body: Body, _exchange: Exchange) -> bool:
     """A token count, a batch, a file or a list of models."""
-    if body.get("type") in _NOT_CALLS:
+    if text(body, "type") in _NOT_CALLS:
         return True
     if body.keys() <= _COUNT_FIELDS:
         return "input_tokens" in body

@@ -134,7 +134,7 @@ def _lifetimes(details: Any) -> dict[str, int]:
         raise BadRecordError(Reason.INVALID_COUNT, "usage.cacheDetails", detail)
     for row in details:
         if tokens := count(row, "inputTokens", "usage.cacheDetails"):
-            action = f"cache_write_{text(row, 'ttl')}" if row.get("ttl") in {"5m", "1h"} else "cache_write"
+            action = f"cache_write_{text(row, 'ttl')}" if text(row, "ttl") in {"5m", "1h"} else "cache_write"
             lifetimes[action] = lifetimes.get(action, 0) + tokens
     return lifetimes
 
