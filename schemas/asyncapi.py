@@ -56,7 +56,9 @@ def asyncapi() -> str:
         },
         "defaultContentType": "application/json",
         "channels": {topic.name: _channel(topic) for topic in TOPICS},
-        "operations": {name: _operation(*operation) for name, operation in _OPERATIONS.items()},
+        "operations": {
+            name: _operation(action, topic, summary=summary) for name, (action, topic, summary) in _OPERATIONS.items()
+        },
         "components": {"messages": {_MESSAGES[topic.name]["name"]: _message(topic) for topic in TOPICS}},
     }
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
@@ -81,7 +83,7 @@ def _channel(topic: Topic) -> dict[str, Any]:
     }
 
 
-def _operation(action: str, topic: str, summary: str) -> dict[str, Any]:
+def _operation(action: str, topic: str, *, summary: str) -> dict[str, Any]:
     channel = f"#/channels/{topic}"
     message = f"{channel}/messages/{_MESSAGES[topic]['name']}"
     return {"action": action, "channel": {"$ref": channel}, "summary": summary, "messages": [{"$ref": message}]}

@@ -45,7 +45,7 @@ def _record(record: type) -> str:
         (f"`{field.encode_name}`", _type(field.type), _unit(record, field), meanings[field.name])
         for field in info.fields  # type: ignore[attr-defined]  # every record is a Struct
     ]
-    return _section(record.__name__, meaning_of(record), ("field", "type", "unit", "meaning"), rows)
+    return _section(record.__name__, meaning_of(record), head=("field", "type", "unit", "meaning"), rows=rows)
 
 
 def _unit(record: type, field: msgspec.inspect.Field) -> str:
@@ -99,19 +99,19 @@ def _topics() -> str:
         for topic in TOPICS
     ]
     meaning = "Kafka topics. The key of every record is `tenant_id/event_id`."
-    return _section("Topics", meaning, ("topic", "one record is", "partitions", "kept, days"), rows)
+    return _section("Topics", meaning, head=("topic", "one record is", "partitions", "kept, days"), rows=rows)
 
 
 def _raw_headers() -> str:
     rows = [(f"`{header.name}`", "yes" if header.required else "", header.meaning) for header in RAW_HEADERS]
     meaning = "Kafka headers of `llm.raw.v1`, UTF-8 texts."
-    return _section("Headers of raw records", meaning, ("header", "required", "meaning"), rows)
+    return _section("Headers of raw records", meaning, head=("header", "required", "meaning"), rows=rows)
 
 
 def _rejected_headers() -> str:
     schema = rejected_headers_schema()
     rows = [(f"`{name}`", field["description"]) for name, field in schema["properties"].items()]
-    return _section("Headers of rejected records", schema["description"], ("header", "meaning"), rows)
+    return _section("Headers of rejected records", schema["description"], head=("header", "meaning"), rows=rows)
 
 
 def _meters() -> str:
@@ -129,15 +129,15 @@ def _meters() -> str:
         "inclusive total. *Priced as* names the meter whose rate applies where there is none of its own; *flagged* "
         "means that this is said in `rate_fallbacks`."
     )
-    return _section("Meters", meaning, ("meter", "base unit", "one unit is", "priced as"), rows)
+    return _section("Meters", meaning, head=("meter", "base unit", "one unit is", "priced as"), rows=rows)
 
 
 def _members(title: str, enum: type[StrEnum]) -> str:
     rows = [(f"`{value}`", meaning) for value, meaning in member_rows(enum)]
-    return _section(title, meaning_of(enum), ("value", "meaning"), rows)
+    return _section(title, meaning_of(enum), head=("value", "meaning"), rows=rows)
 
 
-def _section(title: str, meaning: str, head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+def _section(title: str, meaning: str, *, head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     return f"## {title}\n\n{meaning}\n\n{table}\n"
