@@ -88,11 +88,11 @@ def milliseconds(value: object, field: str) -> int:
     """Seconds as whole milliseconds, rounded half to even. Raises BadRecordError for what is no duration."""
     if value.__class__ is str:  # older verbose transcripts quote the number
         try:
-            value = Decimal(value)  # type: ignore[arg-type]
+            value = Decimal(value)
         except ArithmeticError:
             value = None
-    if (value.__class__ is int or isinstance(value, Decimal)) and 0 <= value < _LONGEST_S:  # type: ignore[operator]
-        return int((Decimal(value) * 1000).to_integral_value())  # type: ignore[arg-type]
+    if (value.__class__ is int or isinstance(value, Decimal)) and 0 <= value < _LONGEST_S:
+        return int((Decimal(value) * 1000).to_integral_value())
     detail = f"found {value!r:.40}; seconds from 0 to {_LONGEST_S} would be right"
     raise BadRecordError(Reason.INVALID_COUNT, field, detail)
 

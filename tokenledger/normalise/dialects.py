@@ -104,8 +104,11 @@ def dialect_of_body(body: Body, exchange: Exchange) -> Dialect | None:
 
 
 def dialect_of_stream(events: list[Event], exchange: Exchange) -> Dialect | None:
-    """The dialect of the first event that has a known shape."""
+    """The dialect of the first event that has a known shape; an object that is no call may begin one's stream."""
+    refusal = None
     for event in events:
         if event.data.__class__ is dict and (found := dialect_of_body(event.data, exchange)):
-            return found
-    return None
+            if found is not openai_objects.OTHER_OBJECTS:
+                return found
+            refusal = found
+    return refusal

@@ -36,7 +36,7 @@ def read(body: Body, exchange: Exchange) -> Reading:
     if usage and usage.__class__ is dict:
         read_tokens(reading, _as_images(usage), NAMES)
         reading.raw_usage = usage
-        add_bill(reading, body, usage)
+        add_bill(reading, body, exchange)
     rows = body.get("data")
     if not reading.usage and rows.__class__ is list and rows:
         reading.usage = {"image": len(rows)}

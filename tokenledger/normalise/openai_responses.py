@@ -49,7 +49,7 @@ def read(body: Body, exchange: Exchange) -> Reading:
     usage = body.get("usage")
     if usage and usage.__class__ is dict:
         read_tokens(reading, usage, NAMES)
-        add_bill(reading, body, usage)
+        add_bill(reading, body, exchange)
     _add_tools(reading, body)
     return reading
 

@@ -20,7 +20,7 @@ def read(body: Body, exchange: Exchange) -> Reading:
     usage = openai_chat.usage_of(body)
     if usage:
         read_tokens(reading, usage, NAMES)
-        add_bill(reading, body, usage)
+        add_bill(reading, body, exchange)
     return reading
 
 

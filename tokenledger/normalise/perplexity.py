@@ -32,7 +32,7 @@ def read(body: Body, exchange: Exchange) -> Reading:
     usage = openai_chat.usage_of(body)
     if usage:
         _read_usage(reading, usage)
-        add_bill(reading, body, usage)
+        add_bill(reading, body, exchange)
     return reading
 
 

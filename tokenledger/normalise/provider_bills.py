@@ -4,9 +4,9 @@ xAI: ticks of 10⁻¹⁰ USD, tools and discounts included (docs.x.ai/developers
 are USD; with the customer's own key the upstream charge comes on top. Perplexity: a cost object in USD.
 """
 
-from typing import Any, Final
+from typing import Final
 
-from tokenledger.normalise.reading import BadRecordError, Body, Reading, count, part, text, usd_to_pico
+from tokenledger.normalise.reading import BadRecordError, Body, Exchange, Reading, count, part, text, usd_to_pico
 from tokenledger.records.reasons import Reason
 
 _PICO_PER_TICK: Final = 100
@@ -30,8 +30,13 @@ _XAI_TOOLS: Final = {
 }
 
 
-def add_bill(reading: Reading, body: Body, usage: dict[str, Any]) -> None:
-    """Put the billed amount and tool calls into `reading`, where the usage object has them."""
+def add_bill(reading: Reading, body: Body, exchange: Exchange) -> None:
+    """Put the billed amount and tool calls into `reading`, where its usage object has them.
+
+    Gateways write a cost of their own making into `usage`, too: a cost object counts from Perplexity only, a plain
+    cost with an id of OpenRouter's only.
+    """
+    usage = reading.raw_usage or {}
     if _SIGNS.isdisjoint(usage):
         return
     ticks = count(usage, "cost_in_usd_ticks", "usage")
@@ -40,7 +45,8 @@ def add_bill(reading: Reading, body: Body, usage: dict[str, Any]) -> None:
         reading.provider = "x_ai"
     cost = usage.get("cost")
     if cost.__class__ is dict:
-        reading.billed_usd_pico = _cost_object(cost)
+        if "perplexity" in (reading.provider, exchange.provider):
+            reading.billed_usd_pico = _cost_object(cost)
     elif cost is not None and is_openrouter(body):
         _openrouter(reading, body, usage)
     _add_tools(reading, usage)

@@ -26,7 +26,7 @@ def read(body: Body, exchange: Exchange) -> Reading:
     usage = openai_chat.usage_of(body)
     if usage:
         read_tokens(reading, usage, NAMES, reasoning_beside=True)
-        add_bill(reading, body, usage)
+        add_bill(reading, body, exchange)
     engine_timings.add(reading, body, exchange)
     return reading
 
