@@ -17,6 +17,8 @@ class Program:
 
     name: str
     command: tuple[str, ...]
+    prefix: tuple[str, ...] = ()
+    """What changes the process's account first, if anything does."""
     environment: Mapping[str, str] = field(default_factory=dict)
     stop_signal: str = "TERM"
     stop_wait_s: int = 30
@@ -68,15 +70,16 @@ def supervised(program: Program) -> tuple[str, ...]:
 
     Otherwise it would live on unowned, hold its port, and the next start would fail on it.
     """
-    prefix = ("setpriv", "--pdeathsig", f"SIG{program.stop_signal}", "--")
-    return (*prefix, *program.command)
+    # After the change of account, at which the kernel forgets the wish.
+    ends_with_supervisor = ("setpriv", "--pdeathsig", f"SIG{program.stop_signal}", "--")
+    return (*program.prefix, *ends_with_supervisor, *program.command)
 
 
 def _postgres(layout: Layout, machine: Machine) -> Program:
     return Program(
         name="postgres",
+        prefix=machine.postgres_prefix,
         command=(
-            *machine.postgres_prefix,
             f"{machine.postgres_bin}/postgres",
             "-D",
             str(layout.data / "postgres"),

@@ -59,7 +59,8 @@ class RunningStack:
         deadline = time.monotonic() + within_s
         while not holds():
             if time.monotonic() > deadline:
-                states = [(process.name, process.state) for process in self.stack.supervision.processes()]
+                supervision = self.stack.supervision
+                states = [(p.name, p.state) for p in supervision.processes()] if supervision.alive() else "unknown"
                 pytest.fail(f"waited {within_s:.0f} s for {what}; programs are {states}; logs in {self.layout.logs}")
             time.sleep(0.1)
 

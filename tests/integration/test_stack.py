@@ -1,5 +1,9 @@
 """The local stack: starting it twice is starting it once, and no program stays dead."""
 
+import os
+import signal
+from pathlib import Path
+
 import msgspec
 import psycopg
 import pytest
@@ -64,3 +68,18 @@ def test_a_killed_program_comes_back_and_the_stack_is_healthy(stack: RunningStac
 
     stack.wait_until(lambda: stack.pid(name) not in (0, dead), f"{name} to have a new process")
     stack.wait_until_healthy()
+
+
+def test_a_killed_supervisor_takes_its_programs_along_and_up_resumes(stack: RunningStack) -> None:
+    layout = stack.layout
+    with psycopg.connect(layout.dsn(SUPERUSER), autocommit=True) as connection:
+        connection.execute("create table kept (n int)")
+    orphans = [pid for pid in _pids(stack).values() if pid]
+
+    os.kill(int(layout.supervisor_pid.read_text()), signal.SIGKILL)
+    stack.wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans), "no program to be left")
+    stack.stack.up()
+
+    stack.wait_until_healthy()
+    with psycopg.connect(layout.dsn(SUPERUSER), autocommit=True) as connection:
+        connection.execute("drop table kept")
