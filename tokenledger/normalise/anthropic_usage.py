@@ -122,7 +122,7 @@ def read_iterations(reading: Reading, usage: Body, iterations: Any) -> None:
         if _totals(top) not in (_totals(inside), _totals(everything)):
             reading.note(Anomaly.TOTAL_MISMATCH)
     else:
-        summed = _sum([top, *(part for entry, part in entries if entry.get("type") not in _INSIDE)])
+        summed = _sum([top, *(part for entry, part in entries if text(entry, "type") not in _INSIDE)])
         reading.note(Anomaly.TOTAL_MISMATCH)
     shares = tuple(
         ModelShare(model=model, usage=part.usage, kind=text(entry, "type") or "")

@@ -207,7 +207,8 @@ def fold(events: list[Event]) -> tuple[Body, bool]:
         stated = data.get("usageMetadata")
         if stated.__class__ is dict:
             usage = {**stated, **usage} if _COUNTS.isdisjoint(stated) else stated
-        for candidate in data.get("candidates") or ():
+        candidates = data.get("candidates")
+        for candidate in candidates if candidates.__class__ is list else ():
             if candidate.__class__ is dict:
                 finish = candidate.get("finishReason") or finish
                 if "groundingMetadata" in candidate:
