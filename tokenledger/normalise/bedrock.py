@@ -20,7 +20,8 @@ _EVENTS: Final = frozenset(
     {"messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata"}
 )
 _GEOGRAPHIES: Final = frozenset({"us", "us-gov", "eu", "apac", "jp", "au", "ca", "sa", "mx", "me", "af", "global"})
-_MODEL_IN_URL: Final = re.compile(r"/model/([^/?#]+)")
+_MODEL_IN_URL: Final = re.compile(r"/model/([^?#]+?)(?:/(?:converse|invoke|count-tokens)[^/]*)?(?:[?#]|$)")
+_ARN_PARTS: Final = 6
 _REGION_IN_URL: Final = re.compile(r"//bedrock-runtime(?:-fips)?\.([a-z0-9-]+)\.")
 _OPAQUE: Final = ("application-inference-profile", "provisioned-model", "custom-model", "imported-model", "endpoint")
 """ARN resources whose name says nothing of the model."""
@@ -46,11 +47,11 @@ def find_place(exchange: Exchange) -> Place:
     if not asked:
         return Place(None, None, region)
     model: str | None = asked
-    if asked.startswith("arn:"):
-        resource = asked.rpartition(":")[2] if asked.count(":") == 5 else asked.split(":", 5)[5]  # noqa: PLR2004
-        kind, _, name = resource.partition("/")
-        region = asked.split(":")[3] or region
-        model = None if kind in _OPAQUE else name
+    arn = asked.split(":", _ARN_PARTS - 1)
+    if arn[0] == "arn" and len(arn) == _ARN_PARTS:
+        kind, _, name = arn[-1].partition("/")
+        region = arn[3] or region
+        model = None if kind in _OPAQUE else name or None
     geography = (model or "").partition(".")[0]
     return Place(asked, model, geography if geography in _GEOGRAPHIES else region)
 
