@@ -22,7 +22,9 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     stop_signal: str = "TERM"
     stop_wait_s: int = 30
-    ready_within_s: float = 60.0
+    ready_within_s: float = 120.0
+    independent: bool = False
+    """Whether it may start before the others are ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,6 @@ def programs(layout: Layout, machine: Machine) -> tuple[Program, ...]:
             name="price_job",
             command=(str(layout.python), "-m", "infra.local.submitter"),
             environment=ours | _flink_environment(layout, machine),
-            ready_within_s=120.0,
         ),
         Program(
             name="writer",
@@ -78,6 +79,7 @@ def supervised(program: Program) -> tuple[str, ...]:
 def _postgres(layout: Layout, machine: Machine) -> Program:
     return Program(
         name="postgres",
+        independent=True,
         prefix=machine.postgres_prefix,
         command=(
             f"{machine.postgres_bin}/postgres",
@@ -93,6 +95,7 @@ def _postgres(layout: Layout, machine: Machine) -> Program:
 def _kafka(layout: Layout, machine: Machine) -> Program:
     return Program(
         name="kafka",
+        independent=True,
         command=(
             f"{machine.java_home}/bin/java",
             "-Xms256m",
@@ -115,11 +118,13 @@ def _flink(layout: Layout, machine: Machine) -> tuple[Program, Program]:
     return (
         Program(
             name="jobmanager",
+            independent=True,
             command=(f"{machine.flink_home}/bin/jobmanager.sh", "start-foreground"),
             environment=environment,
         ),
         Program(
             name="taskmanager",
+            independent=True,
             # The shell's pid stays the program's: a TaskManager that bears it is told from a dead one
             # which the JobManager still lists.
             command=(

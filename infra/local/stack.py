@@ -48,9 +48,12 @@ class Stack:
         everything = self._prepare(only)
         supervision = self.supervision
         wanted = supervision.start() | set(only or (program.name for program in everything))
-        for program in everything:
-            if program.name in wanted:
-                self._start(supervision, program)
+        chosen = [program for program in everything if program.name in wanted]
+        for program in chosen:
+            if program.independent:
+                supervision.start_program(program.name)
+        for program in chosen:
+            self._start(supervision, program)
         self.say(f"up            in {time.monotonic() - started_at:.1f} s")
 
     def down(self) -> None:
@@ -114,7 +117,7 @@ class Stack:
         started_at = time.monotonic()
         supervision.start_program(program.name)
         self.wait_ready(program, since=started_at)
-        took = "running" if running else f"ready in {time.monotonic() - started_at:.1f} s"
+        took = "ready" if running else f"ready in {time.monotonic() - started_at:.1f} s"
         self.say(f"{program.name:<13} {took}")
         if program.name == "kafka":
             self._topics()
