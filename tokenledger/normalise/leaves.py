@@ -45,6 +45,20 @@ def carve_input(
         usage["input.text"] = rest
 
 
+def carve_text(reading: Reading, total: int, cached: int) -> None:
+    """`carve_input` for the record that nearly all are: text only, `cached` of it read from the cache."""
+    reading.input_tokens = total
+    if not cached:
+        reading.explicit_leaves += 1
+        reading.usage["input.text"] = total
+        return
+    reading.explicit_leaves += 2
+    rest = subtract(total, cached, "usage", f"cache_read tokens exceed the input total {total}")
+    reading.usage["input.text.cache_read"] = cached
+    if rest:
+        reading.usage["input.text"] = rest
+
+
 def carve_output(reading: Reading, total: int, *, parts: Mapping[str, int] = _NOTHING, path: str = "usage") -> None:
     """Put `total` output tokens (reasoning included) into leaves; `parts`: `reasoning`, `audio`, `image` → tokens."""
     usage = reading.usage

@@ -42,12 +42,13 @@ def start(body: Body, exchange: Exchange, name: str, api: str) -> Reading:
     created = body.get("created")
     if created.__class__ is str and created.isdecimal() and len(created) < 13:  # noqa: PLR2004
         created = int(created)  # Writer quotes it
+    response_id, model, tier = body.get("id"), body.get("model"), body.get("service_tier")
     return Reading(
         usage_reading=name,
         api=api,
-        response_id=text(body, "id"),
-        response_model=text(body, "model") or text(body, "model_id"),
-        service_tier=text(body, "service_tier"),
+        response_id=response_id if response_id.__class__ is str else None,
+        response_model=model if model and model.__class__ is str else text(body, "model_id"),
+        service_tier=tier if tier.__class__ is str else None,
         created_at_us=seconds_to_us(created),
         finish_reason=text(first, "finish_reason") if first.__class__ is dict else None,
         deployment_id=azure_deployment(exchange.url) if exchange.url else None,

@@ -7,7 +7,7 @@ the output, its own total gives it away.
 
 from typing import Any, Final, NamedTuple
 
-from tokenledger.normalise.leaves import carve_input, carve_output, check_total, subtract
+from tokenledger.normalise.leaves import carve_input, carve_output, carve_text, check_total, subtract
 from tokenledger.normalise.reading import Body, Reading, count, part
 from tokenledger.records.reasons import Anomaly
 
@@ -71,11 +71,10 @@ def read_tokens(reading: Reading, usage: dict[str, Any], names: Names, *, reason
         used = [name for name in details if details[name]] if details else _NO_NAMES
         if not plain or (used and used != _CACHED_ONLY):
             _read_input(reading, usage, inputs, details=details, path=f"usage.{input_details[0]}")
-        elif used:
-            cached = count(details, "cached_tokens", f"usage.{input_details[0]}") or 0
-            carve_input(reading, inputs, cached={"cache_read": cached})
         else:
-            carve_input(reading, inputs)
+            carve_text(
+                reading, inputs, count(details, "cached_tokens", f"usage.{input_details[0]}") or 0 if used else 0
+            )
     reported = count(usage, "total_tokens", "usage")
     if outputs is not None:
         details = _details(usage, output_details)
