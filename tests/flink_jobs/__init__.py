@@ -1,0 +1,1 @@
+"""Tests of what the Flink jobs do to a record, without Flink."""

@@ -1,0 +1,1 @@
+"""Tests of how the stack is laid out, without starting it."""
