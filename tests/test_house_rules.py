@@ -117,7 +117,6 @@ FORBIDDEN_WORDS = re.compile(
             r"(?<![\w.])/" + "work/",
             r"\.\./" + "shared",
             r"(?<!\w)/" + "root/",
-            "/" + r"tmp/\w",
             "coding " + "agent",
             "AI " + "assistant",
             "Claude " + "Code",
