@@ -1,6 +1,6 @@
 """One batch, one transaction: calls, postings, lines, what was seen and how far was read, all or nothing."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -16,6 +16,7 @@ from tokenledger.merge import Link
 from tokenledger.records import PricedCall, Rejected
 
 CODE_VERSION = "1"
+_LINES_AT_ONCE = 500
 
 Known = dict[bytes, tuple[int, int]]
 """Key → call_id and charged_at_us, as the ledger has them."""
@@ -46,8 +47,13 @@ class Batch:
         self.flagged: list[Charged] = []
         self.moved_keys: list[tuple[bytes, Charged]] = []
 
+    def _make_months(self, table: str, instants_us: set[int]) -> None:
+        self.state.make_months(table, instants_us, lambda days: store.ensure_months(self.connection, table, days))
+
     def take(self, received: Iterable[Received]) -> None:
         """Sort records out: new ones are written, those seen before counted."""
+        self._make_months("postings", {self.rows.posted_at_us})
+        self._make_months("lines", {self.rows.posted_at_us})
         fresh = []
         mark, origins = self.state.seen.mark, self.origins
         for one in received:
@@ -68,16 +74,25 @@ class Batch:
     def _write(self, fresh: list[PricedCall]) -> None:
         groups, keys = grouped(fresh)
         known = store.known_keys(self.connection, keys) if keys else {}
-        touching = []
+        touching: list[Group] = []
+        plain: list[Group] = []
         for group in groups:
-            if known and any(one.event in known or one.response in known for one in group):
-                touching.append(group)
-            elif len(group) == 1:
+            touches = known and any(one.event in known or one.response in known for one in group)
+            (touching if touches else plain).append(group)
+        if touching:
+            self._amend(self._repeats(touching, known), known)
+        store.copy_lines(self.connection, self._charge_all(plain))
+
+    def _charge_all(self, groups: list[Group]) -> Iterator[bytes]:
+        """Charge calls nobody has heard of; yields lines whenever there are enough of them to send."""
+        for group in groups:
+            if len(group) == 1:
                 self._charge_single(group[0])
             else:
                 self._charge_group(group)
-        if touching:
-            self._amend(self._repeats(touching, known), known)
+            if len(self.rows.lines) > _LINES_AT_ONCE:
+                yield self.rows.take_lines()
+        yield self.rows.take_lines()
 
     def _charge_single(self, one: Keyed) -> None:
         """The usual case: one record of a call nobody has heard of."""
@@ -166,10 +181,7 @@ class Batch:
     def finish(self, expected: OffsetsByPartition, reached: OffsetsByPartition, *, records: int) -> Done:
         """Write it all; the offsets last."""
         connection, state, rows = self.connection, self.state, self.rows
-        state.make_months("postings", {rows.posted_at_us}, lambda days: store.ensure_months(connection, "postings", days))
-        state.make_months("lines", {rows.posted_at_us}, lambda days: store.ensure_months(connection, "lines", days))
-        charged_us = {row[1] for row in rows.calls}
-        state.make_months("calls", charged_us, lambda days: store.ensure_months(connection, "calls", days))
+        self._make_months("calls", {row.charged.charged_at_us for row in rows.calls})
         if self.deleted_calls:
             store.delete_calls(connection, self.deleted_calls)
         if self.deleted_witnesses:

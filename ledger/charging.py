@@ -3,7 +3,7 @@
 from operator import attrgetter
 from typing import Final
 
-from tokenledger.records import Line, PricedCall
+from tokenledger.records import PricedCall
 
 _DAY_US: Final = 24 * 3600 * 1_000_000
 OLDEST_US: Final = 400 * _DAY_US
@@ -42,12 +42,8 @@ def dimensions(priced: PricedCall) -> Values:
 
 
 RATE_FIELDS: Final = (
-    "tenant_id", "meter", "model", "price_id", "list_pico", "list_per", "contracted_pico", "contracted_per", "matched",
+    "meter", "model", "price_id", "list_pico", "list_per", "contracted_pico", "contracted_per", "matched",
 )  # fmt: skip
-"""What makes two rates different."""
-_rate = attrgetter(*RATE_FIELDS[1:])
-
-
-def rate(tenant_id: str, line: Line) -> Values:
-    """Its values of RATE_FIELDS."""
-    return (tenant_id, *_rate(line))
+"""What makes two rates of one tenant different."""
+rate: Final = attrgetter(*RATE_FIELDS)
+"""A line's values of RATE_FIELDS."""

@@ -22,6 +22,18 @@ class Charged(NamedTuple):
     dim_no: int
 
 
+class CallRow(NamedTuple):
+    """A row of `calls` to be."""
+
+    charged: Charged
+    id_reuse: bool
+    priced: PricedCall
+
+    def values(self) -> list[Any]:
+        """One value a column."""
+        return [*self.charged, self.id_reuse, *call_values(self.priced)]
+
+
 class Rows:
     """What one batch adds, table by table."""
 
@@ -31,8 +43,14 @@ class Rows:
         self.keys: list[tuple[bytes, bytes]] = []
         self.postings: list[bytes] = []
         self.lines: list[bytes] = []
-        self.calls: list[list[Any]] = []
+        self.calls: list[CallRow] = []
         self.witnesses: list[tuple[int, bytes, str, bytes]] = []
+
+    def take_lines(self) -> bytes:
+        """The lines that are ready, which are then gone from here."""
+        ready = b"".join(self.lines)
+        self.lines = []
+        return ready
 
     def key(self, key: bytes, charged: Charged) -> None:
         """A key leads to a call."""
@@ -42,11 +60,10 @@ class Rows:
         """Charge a call: posting, lines and the row for people. A new call gets the number of its first posting."""
         state = self._state
         posting_id = state.take_id()
-        at_us = charged_at_us(priced)
         dim_no = state.dimensions.number(dimensions(priced))
-        charged = Charged(posting_id if call_id is None else call_id, at_us, posting_id, dim_no)
+        charged = Charged(posting_id if call_id is None else call_id, charged_at_us(priced), posting_id, dim_no)
         self._post(priced, charged, posting_id)
-        self.calls.append([*charged, id_reuse, *call_values(priced)])
+        self.calls.append(CallRow(charged, id_reuse, priced))
         return charged
 
     def reverse(self, priced: PricedCall, charged: Charged) -> None:
@@ -61,13 +78,11 @@ class Rows:
     def _post(self, priced: PricedCall, charged: Charged, posting_id: int, *, reverses: int | None = None) -> None:
         state = self._state
         posting = (posting_id, self.posted_at_us, charged.charged_at_us, charged.dim_no)
-        book_no = state.books.number((priced.book_version,))
+        book_no = state.books.number(priced.book_version)
         subject = (charged.call_id, priced.offset, priced.partition, book_no, priced.cost_usd_pico is None)
         self.postings.append(copying.posting_row(posting, priced.latency, subject=subject, reverses=reverses))
-        tenant_id, number = priced.call.tenant_id, state.rates.number
-        self.lines += copying.line_rows(
-            posting,
-            priced.lines,
-            rate_nos=[number(rate(tenant_id, line)) for line in priced.lines],
-            sign=1 if reverses is None else -1,
-        )
+        if priced.lines:
+            tenant_id, number = priced.call.tenant_id, state.rates.number
+            rate_nos = [number((tenant_id, rate(line))) for line in priced.lines]
+            sign = 1 if reverses is None else -1
+            self.lines += copying.line_rows(posting, priced.lines, rate_nos=rate_nos, sign=sign)

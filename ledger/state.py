@@ -3,8 +3,8 @@
 All of it is read from the ledger when a connection opens, so a writer that dies forgets nothing.
 """
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Hashable
+from typing import Final, Generic, TypeVar
 
 from ledger.charging import Values
 from ledger.seen import Seen
@@ -12,20 +12,23 @@ from ledger.seen import Seen
 _DAY_US: Final = 24 * 3600 * 1_000_000
 
 
-class Numbers:
+V = TypeVar("V", bound=Hashable)
+
+
+class Numbers(Generic[V]):
     """Gives every distinct value a number, once; a batch that fails gives its numbers back."""
 
-    def __init__(self, known: dict[Values, int]) -> None:
+    def __init__(self, known: dict[V, int]) -> None:
         self._known = known
         self._next = max(known.values(), default=0) + 1
-        self.fresh: dict[Values, int] = {}
+        self.fresh: dict[V, int] = {}
         """Values that this batch saw first."""
 
-    def number(self, values: Values) -> int:
-        """The number of these values."""
-        found = self._known.get(values)
+    def number(self, value: V) -> int:
+        """The number of this value."""
+        found = self._known.get(value)
         if found is None:
-            found = self._known[values] = self.fresh[values] = self._next
+            found = self._known[value] = self.fresh[value] = self._next
             self._next += 1
         return found
 
@@ -35,8 +38,8 @@ class Numbers:
 
     def rollback(self) -> None:
         """They are not."""
-        for values in self.fresh:
-            del self._known[values]
+        for value in self.fresh:
+            del self._known[value]
         self._next -= len(self.fresh)
         self.fresh = {}
 
@@ -44,21 +47,23 @@ class Numbers:
 class State:
     """The writer's memory; only `commit` makes a batch's share of it stay."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (one argument a table it is loaded from)
         self,
         *,
         next_id: int,
         posted_at_us: int,
         offsets: dict[tuple[str, int], int],
-        numbers: dict[str, dict[Values, int]],
+        dimensions: dict[Values, int],
+        rates: dict[tuple[str, Values], int],
+        books: dict[str, int],
         seen: Seen,
     ) -> None:
         self.next_id = self._committed_id = next_id
         self.posted_at_us = posted_at_us
         self.offsets = offsets
-        self.dimensions = Numbers(numbers["dimensions"])
-        self.rates = Numbers(numbers["rates"])
-        self.books = Numbers(numbers["books"])
+        self.dimensions = Numbers(dimensions)
+        self.rates = Numbers(rates)
+        self.books = Numbers(books)
         self.seen = seen
         self._days: set[tuple[str, int]] = set()
         self._fresh_days: set[tuple[str, int]] = set()

@@ -15,7 +15,7 @@ from psycopg.types.range import Range
 
 from ledger import copying
 from ledger.amending import Existing
-from ledger.charging import DIMENSIONS, RATE_FIELDS, Values
+from ledger.charging import DIMENSIONS, RATE_FIELDS
 from ledger.columns import CALL_COLUMNS, CALL_TYPES, priced_call
 from ledger.database import Connection
 from ledger.posting import Charged, Rows
@@ -65,16 +65,13 @@ def load_state(connection: Connection) -> State:
         "SELECT coalesce(max(next_id), 1), coalesce(max(posted_at_us), 0) FROM batches"
     ).fetchone() or (1, 0)
     offsets = connection.execute("SELECT topic, partition, next_offset FROM offsets").fetchall()
-    numbers = {
-        "dimensions": _numbers(connection, _columns("dim_no", *DIMENSIONS), table="dimensions"),
-        "rates": _numbers(connection, _columns("rate_no", *RATE_FIELDS), table="rates"),
-        "books": _numbers(connection, _columns("book_no", "book_version"), table="book_versions"),
-    }
     return State(
         next_id=next_id,
         posted_at_us=posted_at_us,
         offsets={(topic, partition): offset for topic, partition, offset in offsets},
-        numbers=numbers,
+        dimensions={tuple(row[1:]): row[0] for row in _numbers(connection, _DIMENSION_COLUMNS, table="dimensions")},
+        rates={(row[1], tuple(row[2:])): row[0] for row in _numbers(connection, _RATE_COLUMNS, table="rates")},
+        books={row[1]: row[0] for row in _numbers(connection, _BOOK_COLUMNS, table="book_versions")},
         seen=Seen(lambda chunk: _load_chunk(connection, chunk)),
     )
 
@@ -83,9 +80,8 @@ def _columns(*names: str) -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(name) for name in names)
 
 
-def _numbers(connection: Connection, columns: sql.Composed, *, table: str) -> dict[Values, int]:
-    rows = connection.execute(sql.SQL("SELECT {} FROM {}").format(columns, sql.Identifier(table)))
-    return {row[1:]: row[0] for row in rows}
+def _numbers(connection: Connection, columns: Iterable[str], *, table: str) -> list[tuple[Any, ...]]:
+    return connection.execute(sql.SQL("SELECT {} FROM {}").format(_columns(*columns), sql.Identifier(table))).fetchall()
 
 
 def _load_chunk(connection: Connection, chunk: Chunk) -> Ranges:
@@ -248,40 +244,55 @@ _COPY_LINES: Final = _COPY.format(sql.Identifier("lines"), _columns(*copying.LIN
 _COPY_CALLS: Final = _COPY.format(sql.Identifier("calls"), _ALL_CALL_COLUMNS)
 
 
+def copy_lines(connection: Connection, parts: Iterable[bytes]) -> None:
+    """Add lines as they are made: Postgres works on one part while the next is made."""
+    with connection.cursor().copy(_COPY_LINES) as copy:
+        copy.write(copying.HEAD)
+        for part in parts:
+            copy.write(part)
+        copy.write(copying.END)
+
+
 def copy_rows(connection: Connection, rows: Rows) -> None:
-    """Add the rows of a batch."""
+    """Add the other rows of a batch."""
     cursor = connection.cursor()
-    # In key order: neighbours on an index page are written together.
-    for statement, packed in (
-        (_COPY_KEYS, [row for _, row in sorted(rows.keys)]),
-        (_COPY_POSTINGS, rows.postings),
-        (_COPY_LINES, rows.lines),
-    ):
-        if packed:
-            with cursor.copy(statement) as copy:
-                copy.write(copying.block(packed))
     if rows.calls:
         with cursor.copy(_COPY_CALLS) as copy:
             copy.set_types((*_CALL_HEAD_TYPES, *CALL_TYPES))
-            for values in rows.calls:
-                copy.write_row(values)
+            for row in rows.calls:
+                copy.write_row(row.values())
+    # In key order: neighbours on an index page are written together.
+    for statement, packed in ((_COPY_KEYS, [row for _, row in sorted(rows.keys)]), (_COPY_POSTINGS, rows.postings)):
+        if packed:
+            with cursor.copy(statement) as copy:
+                copy.write(copying.block(packed))
     for witness in rows.witnesses:
         cursor.execute("INSERT INTO witnesses VALUES (%s, %s, %s, %s::jsonb)", (*witness[:3], witness[3].decode()))
 
 
+_DIMENSION_COLUMNS: Final = {"dim_no": "int4", **dict.fromkeys(DIMENSIONS, "text")}
+_RATE_COLUMNS: Final = {"rate_no": "int4", "tenant_id": "text"} | {
+    name: "int8" if name.endswith(("_pico", "_per")) else "text" for name in RATE_FIELDS
+}
+_BOOK_COLUMNS: Final = {"book_no": "int4", "book_version": "text"}
+
+
 def add_numbers(connection: Connection, state: State) -> None:
     """Store the values this batch numbered."""
-    _add(connection, state.dimensions.fresh, table="dimensions", columns=("dim_no", *DIMENSIONS))
-    _add(connection, state.rates.fresh, table="rates", columns=("rate_no", *RATE_FIELDS))
-    _add(connection, state.books.fresh, table="book_versions", columns=("book_no", "book_version"))
+    dimensions = [(number, *values) for values, number in state.dimensions.fresh.items()]
+    rates = [(number, tenant_id, *values) for (tenant_id, values), number in state.rates.fresh.items()]
+    books = [(number, version) for version, number in state.books.fresh.items()]
+    _add(connection, dimensions, table="dimensions", columns=_DIMENSION_COLUMNS)
+    _add(connection, rates, table="rates", columns=_RATE_COLUMNS)
+    _add(connection, books, table="book_versions", columns=_BOOK_COLUMNS)
 
 
-def _add(connection: Connection, fresh: dict[Values, int], *, table: str, columns: tuple[str, ...]) -> None:
-    if fresh:
-        statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
-            sql.Identifier(table), _columns(*columns), sql.SQL(", ").join([sql.Placeholder()] * len(columns))
-        )
-        connection.cursor().executemany(statement, [(number, *values) for values, number in fresh.items()])
+def _add(connection: Connection, rows: Iterable[tuple[Any, ...]], *, table: str, columns: dict[str, str]) -> None:
+    if rows:
+        with connection.cursor().copy(_COPY.format(sql.Identifier(table), _columns(*columns))) as copy:
+            copy.set_types(list(columns.values()))
+            for row in rows:
+                copy.write_row(row)
 
 
 def add_rejected(connection: Connection, rejected: Sequence[tuple[Received, Rejected]], posted_at_us: int) -> None:

@@ -27,13 +27,14 @@ def _bounds() -> list[int]:
     return bounds
 
 
-_BOUNDS_US: Final = _bounds()
-_LAST: Final = len(_BOUNDS_US) - 1
+BOUNDS_US: Final = _bounds()
+"""Upper bound of every bucket, µs."""
+_LAST: Final = len(BOUNDS_US) - 1
 
 
 def bucket(value_us: int) -> int:
     """The bucket of a duration; negative ones count as 0."""
-    return min(bisect_left(_BOUNDS_US, value_us), _LAST)
+    return min(bisect_left(BOUNDS_US, value_us), _LAST)
 
 
 def bucket_value_us(index: int) -> int:
