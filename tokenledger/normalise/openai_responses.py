@@ -4,7 +4,6 @@ Input includes cached and written tokens, output includes reasoning. One respons
 retrieved. Image generation by tool is counted apart in `tool_usage` and is another model's.
 """
 
-from collections import Counter
 from typing import Any, Final
 
 from tokenledger.normalise.openai_chat import azure_deployment
@@ -17,7 +16,6 @@ from tokenledger.records.reasons import Anomaly
 
 _PENDING: Final = frozenset({"queued", "in_progress"})
 _TERMINAL: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
-_TOOLS: Final = {"file_search_call": "tool.file_search", "code_interpreter_call": "tool.code_execution"}
 
 
 def fits(body: Body, _exchange: Exchange) -> bool:
@@ -83,8 +81,11 @@ def _add_tools(reading: Reading, body: Body) -> None:
     """Calls of the provider's own tools. Of web searches only `search` is billed, opening a page is free."""
     output = body.get("output")
     items = [item for item in output if item.__class__ is dict] if output.__class__ is list else []
-    calls = Counter(_TOOLS[kind] for item in items if (kind := item.get("type")).__class__ is str and kind in _TOOLS)
-    calls["tool.web_search"] = sum(map(_is_search, items))
+    calls = {
+        "tool.web_search": sum(map(_is_search, items)),
+        "tool.file_search": sum(item.get("type") == "file_search_call" for item in items),
+        "tool.code_execution": _containers(items),
+    }
     if body.get("tool_usage"):
         tools = part(body, "tool_usage", "")
         calls["tool.web_search"] = (
@@ -95,6 +96,12 @@ def _add_tools(reading: Reading, body: Body) -> None:
     for meter, number in calls.items():
         if number and meter not in reading.usage:
             reading.usage[meter] = number
+
+
+def _containers(items: list[dict[str, Any]]) -> int:
+    """Containers the code interpreter ran in: they are billed, not the calls; a call that names none counts as one."""
+    named = [text(item, "container_id") for item in items if item.get("type") == "code_interpreter_call"]
+    return len({name for name in named if name}) + named.count(None)
 
 
 def _is_search(item: dict[str, Any]) -> bool:
