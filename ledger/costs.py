@@ -1,0 +1,129 @@
+"""The cost table from the ledger: the same columns as `tokenledger price` prints from files."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from psycopg import sql
+
+from ledger.database import Connection
+
+_SAFE: Final = "coalesce({}, '')"
+_DIMENSIONS: Final = {
+    "tenant": "tenant_id",
+    "environment": _SAFE.format("environment"),
+    "project": _SAFE.format("project"),
+    "feature": _SAFE.format("feature"),
+    "cost_centre": _SAFE.format("cost_centre"),
+    "user": _SAFE.format("user_id"),
+    "api_key": _SAFE.format("api_key_id"),
+    "session": _SAFE.format("session_id"),
+    "provider": "provider",
+    "api": _SAFE.format("api"),
+    "model": "coalesce(priced_model, response_model, request_model, '')",
+    "status": "status",
+    "price_status": "price_status",
+    "day": "to_char(to_timestamp(started_at_us / 1e6) AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
+    "hour": "to_char(to_timestamp(started_at_us / 1e6) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24')",
+}
+DIMENSIONS: Final = tuple(_DIMENSIONS)
+"""What the table can be grouped by."""
+_OF_REJECTED: Final = {"tenant": "coalesce(tenant_id, '')"}
+"""What of these is known of a record that could not be understood."""
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One group of calls."""
+
+    group: tuple[str, ...]
+    """Its values of the dimensions asked for; empty where a call does not say."""
+    calls: int
+    """Calls."""
+    input_tokens: int
+    """Inclusive input total."""
+    output_tokens: int
+    """Inclusive output total."""
+    cache_read_tokens: int
+    """Input tokens read from a prompt cache."""
+    cost_usd_pico: int | None
+    """What they cost, 10⁻¹² USD; None if that is not wholly known."""
+    known_cost_usd_pico: int
+    """The known part, 10⁻¹² USD."""
+    incomplete_calls: int
+    """Calls whose cost is not wholly known."""
+    rejected: int
+    """Records that could not be understood."""
+    anomalies: int
+    """Calls with something odd about them."""
+
+    @property
+    def cache_share(self) -> float | None:
+        """Share of the input that came from a prompt cache; None without input."""
+        return self.cache_read_tokens / self.input_tokens if self.input_tokens else None
+
+
+_SUMS: Final = sql.SQL("""
+SELECT {groups}, count(*), coalesce(sum(input_tokens), 0)::bigint, coalesce(sum(output_tokens), 0)::bigint,
+    coalesce(sum((
+        SELECT sum(quantity::bigint) FROM jsonb_each_text(usage) AS meters (meter, quantity)
+        WHERE meter LIKE 'input.%%cache_read'
+    )), 0)::bigint,
+    sum(known_cost_usd_pico), count(*) FILTER (WHERE cost_usd_pico IS NULL),
+    count(*) FILTER (WHERE anomalies IS NOT NULL OR id_reuse)
+FROM calls GROUP BY {groups}
+""")
+
+
+def table(connection: Connection, *, by: Sequence[str] = ("provider", "model")) -> list[Row]:
+    """Rows by these dimensions, dearest first. Raises ValueError for a dimension there is not.
+
+    A rejected record has at most a tenant: it stands in the group that says nothing else.
+    """
+    unknown = [name for name in by if name not in _DIMENSIONS]
+    if unknown or not by:
+        message = f"costs: no dimension {', '.join(unknown) or '(none given)'}; there are {', '.join(DIMENSIONS)}"
+        raise ValueError(message)
+    rejected = _rejected(connection, by)
+    groups = sql.SQL(", ").join(sql.SQL(_DIMENSIONS[name]) for name in by)
+    found = {}
+    for row in connection.execute(_SUMS.format(groups=groups)):
+        group = tuple(row[: len(by)])
+        calls, input_tokens, output_tokens, cached, known, incomplete, odd = (int(value) for value in row[len(by) :])
+        found[group] = Row(
+            group=group,
+            calls=calls,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            cache_read_tokens=cached,
+            cost_usd_pico=None if incomplete else known,
+            known_cost_usd_pico=known,
+            incomplete_calls=incomplete,
+            rejected=rejected.pop(group, 0),
+            anomalies=odd,
+        )
+    rows = [*found.values(), *(_only_rejected(group, count) for group, count in rejected.items())]
+    return sorted(rows, key=lambda row: (-row.known_cost_usd_pico, row.group))
+
+
+def _rejected(connection: Connection, by: Sequence[str]) -> dict[tuple[str, ...], int]:
+    groups = sql.SQL(", ").join(sql.SQL(_OF_REJECTED.get(name, "''")) for name in by)
+    # By position: a group that is a constant cannot be named.
+    places = sql.SQL(", ").join(sql.Literal(place + 1) for place in range(len(by)))
+    statement = sql.SQL("SELECT {}, count(*) FROM rejected GROUP BY {}")
+    rows = connection.execute(statement.format(groups, places))
+    return {tuple(row[:-1]): int(row[-1]) for row in rows}
+
+
+def _only_rejected(group: tuple[str, ...], count: int) -> Row:
+    return Row(
+        group=group,
+        calls=0,
+        input_tokens=0,
+        output_tokens=0,
+        cache_read_tokens=0,
+        cost_usd_pico=0,
+        known_cost_usd_pico=0,
+        incomplete_calls=0,
+        rejected=count,
+        anomalies=0,
+    )
