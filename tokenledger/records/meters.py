@@ -64,6 +64,7 @@ def _input_meters(modality: str) -> list[Meter]:
 _ROWS: Final = [
     *(meter for modality in _MODALITIES for meter in _input_meters(modality)),
     Meter("input.document", "tokens", "document tokens of the prompt", "input.text"),
+    Meter("input.document.cache_read", "tokens", "document tokens read from the prompt cache", "input.text.cache_read"),
     Meter("input.tool", "tokens", "tokens that server-side tools put into the prompt", "input.text"),
     Meter("output.text", "tokens", "visible text tokens of the answer"),
     Meter("output.reasoning", "tokens", "thinking tokens, billed and not shown", "output.text"),
