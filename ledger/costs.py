@@ -8,23 +8,32 @@ from psycopg import sql
 
 from ledger.database import Connection
 
-_SAFE: Final = "coalesce({}, '')"
+_TIME: Final = "to_timestamp(started_at_us / 1e6) AT TIME ZONE 'UTC'"
 _DIMENSIONS: Final = {
-    "tenant": "tenant_id",
-    "environment": _SAFE.format("environment"),
-    "project": _SAFE.format("project"),
-    "feature": _SAFE.format("feature"),
-    "cost_centre": _SAFE.format("cost_centre"),
-    "user": _SAFE.format("user_id"),
-    "api_key": _SAFE.format("api_key_id"),
-    "session": _SAFE.format("session_id"),
     "provider": "provider",
-    "api": _SAFE.format("api"),
     "model": "coalesce(priced_model, response_model, request_model, '')",
+    "request_model": "coalesce(request_model, '')",
+    "response_model": "coalesce(response_model, '')",
+    "api": "coalesce(api, '')",
+    "tenant": "tenant_id",
+    "environment": "coalesce(environment, '')",
+    "project": "coalesce(project, '')",
+    "feature": "coalesce(feature, '')",
+    "cost_centre": "coalesce(cost_centre, '')",
+    "user": "coalesce(user_id, '')",
+    "api_key": "coalesce(api_key_id, '')",
+    "session": "coalesce(session_id, '')",
+    "operation": "coalesce(operation_id, '')",
+    "prompt": "coalesce(prompt_id, '')",
+    "route": "coalesce(route, '')",
+    "tier": "coalesce(service_tier_served, '')",
+    "processing": "coalesce(processing, '')",
+    "region": "coalesce(region, '')",
     "status": "status",
     "price_status": "price_status",
-    "day": "to_char(to_timestamp(started_at_us / 1e6) AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
-    "hour": "to_char(to_timestamp(started_at_us / 1e6) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24')",
+    "hour": f"to_char({_TIME}, 'YYYY-MM-DD HH24:00')",
+    "day": f"to_char({_TIME}, 'YYYY-MM-DD')",
+    "month": f"to_char({_TIME}, 'YYYY-MM')",
 }
 DIMENSIONS: Final = tuple(_DIMENSIONS)
 """What the table can be grouped by."""
@@ -64,10 +73,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 _SUMS: Final = sql.SQL("""
 SELECT {groups}, count(*), coalesce(sum(input_tokens), 0)::bigint, coalesce(sum(output_tokens), 0)::bigint,
-    coalesce(sum((
-        SELECT sum(quantity::bigint) FROM jsonb_each_text(usage) AS meters (meter, quantity)
-        WHERE meter LIKE 'input.%%cache_read'
-    )), 0)::bigint,
+    coalesce(sum(
+        coalesce((usage ->> 'input.text.cache_read')::bigint, 0)
+        + coalesce((usage ->> 'input.audio.cache_read')::bigint, 0)
+        + coalesce((usage ->> 'input.image.cache_read')::bigint, 0)
+        + coalesce((usage ->> 'input.video.cache_read')::bigint, 0)
+    ), 0)::bigint,
     sum(known_cost_usd_pico), count(*) FILTER (WHERE cost_usd_pico IS NULL),
     count(*) FILTER (WHERE anomalies IS NOT NULL OR id_reuse)
 FROM calls GROUP BY {groups}

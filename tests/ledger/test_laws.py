@@ -6,13 +6,14 @@ from msgspec.structs import replace
 
 from ledger import store
 from ledger.compact import compact
-from ledger.costs import table
+from ledger.costs import DIMENSIONS, table
 from ledger.private_postgres import Server
 from ledger.received import Received
 from ledger.verify import verify
 from ledger.writer import write
 from tests.ledger.books import PLACE, Books
 from tests.ledger.samples import NOW_US, call, line, priced
+from tokenledger.commands import cost_table
 from tokenledger.records import Reason, Rejected
 
 _POSTINGS = """
@@ -176,3 +177,14 @@ def test_verify_names_what_is_wrong(server: Server, database: str, books: Books)
         admin.execute("UPDATE origins SET winners = winners + 1")
     wrong = {difference.what for difference in verify(books.connection, None)}
     assert wrong == {"raw records without outcome", "sums differ", "outcomes of raw records", "lines of a call"}
+
+
+@pytest.mark.parametrize("dimension", DIMENSIONS)
+def test_every_dimension_of_the_cost_table_can_be_asked_for(books: Books, dimension: str) -> None:
+    books.write(priced(call(), offset=0))
+    (row,) = table(books.connection, by=[dimension])
+    assert row.calls == 1
+
+
+def test_the_ledger_and_the_files_are_grouped_by_the_same_dimensions() -> None:
+    assert set(DIMENSIONS) == set(cost_table.DIMENSIONS)
