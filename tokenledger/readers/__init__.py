@@ -7,9 +7,12 @@ import msgspec
 
 from tokenledger.normalise import MAX_RECORD_BYTES
 from tokenledger.normalise.envelope import ENVELOPE_TYPE
+from tokenledger.normalise.litellm import PAYLOAD_TYPE
+from tokenledger.normalise.otel import SPAN_TYPE
 from tokenledger.readers.found import Found, Origin, Unreadable, UnreadableError
 from tokenledger.readers.objects import records_of, records_of_lines
-from tokenledger.readers.redact import envelope_without_texts
+from tokenledger.readers.redact import envelope_without_texts, withheld
+from tokenledger.readers.redact_logs import payload_without_texts, span_without_texts
 from tokenledger.readers.sniff import Format, sniff
 from tokenledger.readers.sources import Source, expand, open_source
 from tokenledger.readers.transcripts import ndjson, sse
@@ -18,7 +21,6 @@ from tokenledger.records.raw import RawEvent
 
 __all__ = ["Found", "Options", "Unreadable", "expand", "read"]
 
-_ENVELOPE: Final = ENVELOPE_TYPE.encode()
 _REPORT_EVERY: Final = 1024
 
 
@@ -60,7 +62,7 @@ def _watched(source: Source, options: Options, on_bytes: Callable[[int], None]) 
     done_bytes = 0
     for count, found in enumerate(_records(source, origin), 1):
         if options.redact or len(found.raw.value or b"") > MAX_RECORD_BYTES:
-            yield found._replace(raw=_redacted(found))
+            yield found._replace(raw=_redacted(found))  # without its texts a long answer fits the limit
         else:
             yield found
         if count % _REPORT_EVERY == 0:
@@ -71,10 +73,19 @@ def _watched(source: Source, options: Options, on_bytes: Callable[[int], None]) 
 
 
 def _redacted(found: Found) -> RawEvent:
+    """The record as it may leave the machine. A journal holds what already left it."""
     raw = found.raw
-    if raw.value is None or raw.topic or raw.headers.get("ce_type") != _ENVELOPE:
+    if raw.value is None or raw.topic:
         return raw
-    return msgspec.structs.replace(raw, value=envelope_without_texts(raw.value))
+    redact = _REDACTORS.get(raw.headers.get("ce_type", b""), withheld)
+    return msgspec.structs.replace(raw, value=redact(raw.value))
+
+
+_REDACTORS: Final[dict[bytes, Callable[[bytes], bytes]]] = {
+    ENVELOPE_TYPE.encode(): envelope_without_texts,
+    SPAN_TYPE.encode(): span_without_texts,
+    PAYLOAD_TYPE.encode(): payload_without_texts,
+}
 
 
 def _records(source: Source, origin: Origin) -> Iterator[Found]:

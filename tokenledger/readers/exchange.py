@@ -12,7 +12,7 @@ import msgspec
 
 from tokenledger.normalise.aws_eventstream import read_frames
 from tokenledger.normalise.reading import BadRecordError
-from tokenledger.readers.redact import request_without_texts
+from tokenledger.readers.redact import request_without_texts, url_without_secrets
 
 _KEPT_HEADERS: Final = ("x-amzn-bedrock-", "openai-processing-ms", "x-envoy-upstream-service-time", "server-timing",
                         "x-inference-time", "x-compute-time", "x-request-id", "request-id")  # fmt: skip
@@ -44,7 +44,7 @@ class Exchange(msgspec.Struct, kw_only=True):
 
 def envelope_of(exchange: Exchange, *, capture: bool = False) -> tuple[bytes, dict[str, bytes]]:
     """The envelope's bytes, and headers with the reply's date as `ce_time`."""
-    envelope: dict[str, Any] = {"url": exchange.url, "http_status": exchange.status}
+    envelope: dict[str, Any] = {"url": url_without_secrets(exchange.url), "http_status": exchange.status}
     request = _json_object(exchange.request_body)
     if request:
         envelope["request"] = request if capture else request_without_texts(request)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tokenledger.normalise.litellm import PAYLOAD_TYPE
 from tokenledger.readers import batch, har, otlp
 from tokenledger.readers.found import Found, Origin
 from tokenledger.readers.vcr import interactions
@@ -52,6 +53,7 @@ class _Shape(msgspec.Struct, gc=False):
     custom_llm_provider: msgspec.Raw = _NONE
     response_cost: msgspec.Raw = _NONE
     call_type: msgspec.Raw = _NONE
+    litellm_call_id: msgspec.Raw = _NONE
     attributes: msgspec.Raw = _NONE
     name: msgspec.Raw = _NONE
     done: msgspec.Raw = _NONE
@@ -62,8 +64,6 @@ _shape: Final = msgspec.json.Decoder(_Shape)
 _text: Final = msgspec.json.Decoder(str)
 _any: Final = msgspec.json.Decoder()
 _ATTRIBUTES: Final = ("id", "source", "type", "time", "tenantid", "sequence")
-_SPAN_TYPE: Final = b"otel.span"
-_LITELLM_TYPE: Final = b"litellm.standard_logging_payload"
 
 
 class _PlainEvent(msgspec.Struct, gc=False):
@@ -142,13 +142,20 @@ def _other(shape: _Shape, value: bytes, origin: Origin, line: int, *, part: int 
     if split:
         yield from split(value, origin, line)
     elif shape.custom_llm_provider or (shape.response_cost and shape.call_type):
-        yield origin.found(line, value, {"ce_type": _LITELLM_TYPE}, part=part)
+        yield origin.found(line, value, _litellm_headers(shape), part=part)
     elif shape.attributes and shape.name:
-        yield origin.found(line, value, {"ce_type": _SPAN_TYPE}, part=part)
+        yield otlp.span_record(value, _any.decode(value), origin, line=line, part=part)
     elif (shape.provider or shape.url) and (shape.cache_hit or shape.http_status or shape.error_type):
         yield origin.found(line, value, {}, part=part)  # an envelope whose call brought no reply
     else:
         yield origin.found(line, b'{"response":' + value + b"}", {}, part=part)
+
+
+def _litellm_headers(shape: _Shape) -> dict[str, bytes]:
+    """LiteLLM's own id of the call survives re-delivery."""
+    headers = {"ce_type": PAYLOAD_TYPE.encode()}
+    identity = _attribute(bytes(shape.litellm_call_id)) if shape.litellm_call_id else b""
+    return headers | {"ce_id": identity, "ce_source": b"litellm"} if identity else headers
 
 
 def _no_object(value: bytes, origin: Origin, line: int, *, part: int | None) -> Iterator[Found]:

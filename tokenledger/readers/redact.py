@@ -4,6 +4,8 @@ What may stay is listed; everything else that is text goes. The structure and ev
 redacted record is priced as the whole one.
 """
 
+import base64
+import re
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, Final
@@ -40,7 +42,7 @@ _EMPTIED: Final = frozenset({"input", "arguments", "args", "json", "parameters",
 """Fields whose inside is the caller's: only their kind is left."""
 
 _DROPPED: Final = frozenset({"logprobs", "top_logprobs", "logprobs_result", "logprobsResult", "sequence_number",
-                             "obfuscation", "p", "bytes", "instructions", "tools", "tool_choice", "prompt_logprobs",
+                             "obfuscation", "p", "instructions", "tools", "tool_choice", "prompt_logprobs",
                              "token_ids", "safetyRatings", "prompt_filter_results", "content_filter_results",
                              "moderation", "groundingMetadata", "citationMetadata", "search_results",
                              "citations"})  # fmt: skip
@@ -48,6 +50,7 @@ _DROPPED: Final = frozenset({"logprobs", "top_logprobs", "logprobs_result", "log
 
 _TEXT_MAX_CHARS: Final = 128
 _VECTOR_MIN: Final = 8
+_USER: Final = re.compile(r"//[^/@]*@")
 _decode: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 _BODIES: Final = ("response", "response_text", "events", "stream_text")
@@ -55,7 +58,7 @@ _BODIES: Final = ("response", "response_text", "events", "stream_text")
 
 def request_without_texts(request: dict[str, Any]) -> dict[str, Any]:
     """The request's settings; nothing of what was asked."""
-    return {name: _bounded(value) for name, value in request.items() if name in _REQUEST_KEPT}
+    return {name: bounded(value) for name, value in request.items() if name in _REQUEST_KEPT}
 
 
 def reply_without_texts(reply: Any) -> Any:
@@ -77,6 +80,8 @@ def envelope_without_texts(value: bytes) -> bytes:
     if not isinstance(envelope, dict):
         return withheld(value)
     redacted = {name: body for name, body in envelope.items() if name not in _BODIES}
+    if isinstance(redacted.get("url"), str):
+        redacted["url"] = url_without_secrets(redacted["url"])
     request = redacted.get("request")
     if isinstance(request, dict):
         redacted["request"] = request_without_texts(request)
@@ -86,6 +91,11 @@ def envelope_without_texts(value: bytes) -> bytes:
     return _encode(redacted)
 
 
+def url_without_secrets(url: str) -> str:
+    """The URL up to its query: Gemini's keys stand there, and user names stand before the host."""
+    return _USER.sub("//", url.partition("?")[0].partition("#")[0], count=1)
+
+
 def withheld(value: bytes) -> bytes:
     """What is sent in place of bytes that cannot be read: `process` refuses it as it would have refused them."""
     return f"withheld: {len(value)} bytes that are no readable record and could hold texts".encode()
@@ -93,21 +103,33 @@ def withheld(value: bytes) -> bytes:
 
 def _field(name: str, value: Any) -> Any:
     kind = value.__class__
+    if name == "bytes":
+        return _chunk(value)
     if kind is str:
         return value if name in _TEXTS_KEPT and len(value) <= _TEXT_MAX_CHARS else ""
     if name in _WHOLE:
-        return _bounded(value)
+        return bounded(value)
     if name in _EMPTIED:
         return {} if kind is dict else [] if kind is list else None
     return reply_without_texts(value) if kind is dict or kind is list else value
 
 
-def _bounded(value: Any) -> Any:
+def _chunk(value: Any) -> Any:
+    """Bedrock wraps each event of a model's own stream in base64."""
+    try:
+        inside = _decode(base64.b64decode(value, validate=True))
+    except (ValueError, TypeError, RecursionError):
+        return ""
+    return base64.b64encode(_encode(reply_without_texts(inside))).decode()
+
+
+def bounded(value: Any) -> Any:
+    """The same value less any long text and the rest of long lists."""
     kind = value.__class__
     if kind is dict:
-        return {name: _bounded(item) for name, item in value.items()}
+        return {name: bounded(item) for name, item in value.items()}
     if kind is list:
-        return [_bounded(item) for item in value[:64]]
+        return [bounded(item) for item in value[:64]]
     return "" if kind is str and len(value) > _TEXT_MAX_CHARS else value
 
 
@@ -120,6 +142,8 @@ def _response(body: Any) -> dict[str, Any]:
 
 
 def _response_text(text: Any) -> dict[str, Any]:
+    if not text:
+        return {"response_text": text}
     try:
         return _response(_decode(text))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError):
