@@ -1,7 +1,7 @@
 """Raw stream text → decoded events: SSE, NDJSON, and the JSON array that Gemini streams without `alt=sse`."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from tokenledger.normalise.envelope import decode_json
 from tokenledger.normalise.reading import BadRecordError, Event
@@ -40,7 +40,8 @@ def _array(text: str) -> list[Event]:
 
 
 def _ndjson(text: str) -> Iterator[Event]:
-    for line in text.splitlines():
+    # Not splitlines(): it also splits at U+2028 and others, which JSON may hold as they are.
+    for line in text.split("\n"):
         data = event_data(line.strip().removeprefix("data:").strip())
         if data is not None:
             yield Event(None, data)
@@ -48,14 +49,36 @@ def _ndjson(text: str) -> Iterator[Event]:
 
 def _sse(text: str) -> Iterator[Event]:
     """Server-sent events (WHATWG HTML §9.2): a blank line ends an event, `data:` lines are joined."""
-    name, lines = None, list[str]()
-    for line in (*text.splitlines(), ""):
-        if not line.strip():
-            data = event_data("\n".join(lines))
-            if data is not None:
-                yield Event(name, data)
-            name, lines = None, []
-        elif line.startswith("data:"):
-            lines.append(line[5:].removeprefix(" "))
-        elif line.startswith("event:"):
-            name = line[6:].strip()
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    for number, block in enumerate(text.split("\n\n")):
+        if number and _is_mere_text(block):
+            continue
+        name, lines = None, list[str]()
+        for line in block.split("\n"):
+            if line.startswith("data:"):
+                lines.append(line[5:].removeprefix(" "))
+            elif line.startswith("event:"):
+                name = line[6:].strip()
+        data = event_data(lines[0] if len(lines) == 1 else "\n".join(lines))
+        if data is not None:
+            yield Event(name, data)
+
+
+# A stream is mostly pieces of text, and a piece of text says nothing about cost. Only what is known to be one is
+# skipped, unread, and never the first event: Anthropic's and the Responses API's name themselves, a chat chunk's delta begins with its content.
+_PIECES: Final = (
+    '"type":"content_block_delta"',
+    '"type": "content_block_delta"',
+    '"type":"response.output_text.delta"',
+)
+_CHAT_PIECES: Final = ('"delta":{"content":"', '"delta": {"content": "')
+_UNFINISHED: Final = ('"finish_reason":null', '"finish_reason": null')
+
+
+def _is_mere_text(block: str) -> bool:
+    if '"usage":{' in block or '"usage": {' in block:
+        return False
+    if _CHAT_PIECES[0] in block or _CHAT_PIECES[1] in block:
+        return _UNFINISHED[0] in block or _UNFINISHED[1] in block
+    return _PIECES[0] in block or _PIECES[1] in block or _PIECES[2] in block
