@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import time
@@ -78,8 +77,8 @@ class Stack:
         self._start(supervision, program)
 
     def programs(self) -> tuple[Program, ...]:
-        """The programs of this stack, in start order; those not written yet are left out."""
-        return tuple(program for program in programs(self.layout, inspect(self.layout)) if _exists(program.name))
+        """The programs of this stack, in start order."""
+        return programs(self.layout, inspect(self.layout))
 
     def ready(self, name: str) -> bool:
         """It runs and does its work."""
@@ -139,8 +138,6 @@ class Stack:
                 self.say(f"postgres      database {DATABASE} created")
 
     def _migrate(self) -> None:
-        if importlib.util.find_spec("ledger.migrate") is None:
-            return
         started_at = time.monotonic()
         done = subprocess.run(
             [str(self.layout.python), "-m", "ledger.migrate"],
@@ -178,9 +175,3 @@ def last_lines(log: Path, count: int = _LOG_LINES_SHOWN) -> str:
         return "  (no log yet)"
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:]
     return "\n".join(f"  {line}" for line in lines)
-
-
-def _exists(name: str) -> bool:
-    if name not in {"writer", "compact"}:
-        return True
-    return importlib.util.find_spec("ledger") is not None and importlib.util.find_spec(f"ledger.{name}") is not None
