@@ -22,8 +22,8 @@ from ledger.ahead import Ahead
 from ledger.batching import apply
 from ledger.columns import CALL_COLUMNS, CALL_TYPES
 from ledger.database import Connection, connect
-from ledger.migrate import migrate
 from ledger.grouping import keyed
+from ledger.migrate import migrate
 from ledger.posting import CallRow, Rows
 from ledger.private_postgres import AS_DEPLOYED, Server, running
 from ledger.received import Received
@@ -221,7 +221,12 @@ def _packed(connection: Connection, rows: Rows, types: tuple[str, ...]) -> bytes
     with connection.cursor() as cursor:
         out = psycopg.Copy(cursor, binary=True)
         out.set_types(types)
-        return b"".join([*(bytes(out.formatter.write_row(row)) for row in map(CallRow.values, rows.calls)), bytes(out.formatter.end())])
+        return b"".join(
+            [
+                *(bytes(out.formatter.write_row(row)) for row in map(CallRow.values, rows.calls)),
+                bytes(out.formatter.end()),
+            ]
+        )
 
 
 def main() -> None:
@@ -247,8 +252,9 @@ def main() -> None:
     calls = row[0] if row else 0
     for name, side, server_s in zip(("writer", "COPY alone"), (writer, plain), servers_s, strict=True):
         print(
-            f"{name:11} {asked.records / side.clock.wall_s:8.0f} records/s, CPU a record: "
-            f"{1e6 * side.clock.cpu_s / asked.records:5.1f} µs Python, {1e6 * server_s / asked.records:5.1f} µs Postgres"
+            f"{name:11} {asked.records / side.clock.wall_s:8.0f} records/s, CPU a record:"
+            f" {1e6 * side.clock.cpu_s / asked.records:5.1f} µs Python,"
+            f" {1e6 * server_s / asked.records:5.1f} µs Postgres"
         )
     print(f"ratio       {plain.clock.wall_s / writer.clock.wall_s:8.2f}")
     print(f"disk        {size / calls:8.0f} bytes a call, {calls} calls, all tables and indexes")

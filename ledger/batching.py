@@ -212,7 +212,9 @@ def _repeats_winner(one: Keyed, known: Known, winners: dict[int, tuple[bytes, in
     return fingerprint.hex() == one.priced.fingerprint and one.priced.append_at_us >= append_at_us
 
 
-def wanted_keys(placed: Sequence[tuple[Amendment, Charged]], new: Sequence[Keyed], known: Known) -> dict[bytes, Charged]:
+def wanted_keys(
+    placed: Sequence[tuple[Amendment, Charged]], new: Sequence[Keyed], known: Known
+) -> dict[bytes, Charged]:
     """Where the keys of new records must lead: an event key to the call of the smallest response key under it."""
     home = {id(record): pair for pair in placed for record in pair[0].records}
     by_id = {charged.call_id: (amendment, charged) for amendment, charged in placed}

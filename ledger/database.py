@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
-class TooPowerful(Exception):
+class TooPowerfulError(Exception):
     """The login may change what must not be changed; a process must not run with it."""
 
 
@@ -39,7 +39,7 @@ def connect(settings: "Settings", *, application: str) -> Connection:
 
 
 def refuse_the_powerful(connection: Connection) -> None:
-    """Raise TooPowerful for a superuser or an owner of ledger tables."""
+    """Raise TooPowerfulError for a superuser or an owner of ledger tables."""
     row = connection.execute(
         """
         SELECT current_user, rolsuper, EXISTS (
@@ -53,4 +53,4 @@ def refuse_the_powerful(connection: Connection) -> None:
         name = row[0] if row else "?"
         what = "is a superuser" if row and row[1] else "owns ledger tables"
         message = f"postgres: role {name!r} {what}; log in as `writer`, `app` or `analyst`"
-        raise TooPowerful(message)
+        raise TooPowerfulError(message)

@@ -72,7 +72,7 @@ class KafkaSide:
             return {topic: str(answer.result().topic_id) for topic, answer in described.items()}
         except KafkaException as error:
             # Brokers without a controller to ask (librdkafka's own) and old ones give topics no id.
-            if error.args[0].code() in {KafkaError._TIMED_OUT, KafkaError._UNSUPPORTED_FEATURE}:
+            if error.args[0].code() in {KafkaError._TIMED_OUT, KafkaError._UNSUPPORTED_FEATURE}:  # noqa: SLF001  (so the client names its own errors)
                 return {}
             raise
 
@@ -102,7 +102,7 @@ def _is_record(message: Message) -> bool:
     error = message.error()
     if error is None:
         return True
-    if error.fatal() or error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:
+    if error.fatal() or error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:  # noqa: SLF001
         raise KafkaException(error)
     return False  # a broker that is away comes back; the client keeps trying
 

@@ -20,7 +20,7 @@ _ROLES: Final = (
 )
 
 
-class MigrationChanged(Exception):
+class MigrationChangedError(Exception):
     """A migration that was applied is no longer what it was."""
 
 
@@ -65,8 +65,10 @@ def _apply(connection: Admin, name: str, text: str, *, known: str | None) -> boo
     if known == digest:
         return False
     if known is not None:
-        message = f"{name}: applied with SHA-256 {known}, now {digest}; add a new migration instead of changing this one"
-        raise MigrationChanged(message)
+        message = (
+            f"{name}: applied with SHA-256 {known}, now {digest}; add a new migration instead of changing this one"
+        )
+        raise MigrationChangedError(message)
     connection.execute("SET LOCAL ROLE owner")
     connection.execute("SET LOCAL client_min_messages = warning")
     connection.execute(text.encode())
@@ -84,11 +86,11 @@ def main() -> int:
     """`python -m ledger.migrate`."""
     dsn = os.environ.get("TOKENLEDGER_POSTGRES_ADMIN_DSN")
     if not dsn:
-        print("migrate: TOKENLEDGER_POSTGRES_ADMIN_DSN is not set; it names a superuser's connection", file=sys.stderr)
+        sys.stderr.write("migrate: TOKENLEDGER_POSTGRES_ADMIN_DSN is not set; it names a superuser's connection\n")
         return 2
     with psycopg.connect(dsn, autocommit=True) as connection:
         applied = migrate(connection)
-    print(f"migrate: applied {', '.join(applied)}" if applied else "migrate: up to date")
+    sys.stdout.write(f"migrate: applied {', '.join(applied)}\n" if applied else "migrate: up to date\n")
     return 0
 
 

@@ -73,7 +73,7 @@ class Pulse:
 
 
 class _Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (named so by the base class)
         """Requests are not worth a line."""
 
 

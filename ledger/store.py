@@ -27,7 +27,7 @@ from tokenledger.records import Line, PricedCall, Rejected
 OffsetsByPartition = dict[tuple[str, int], int]
 
 
-class OffsetsMoved(Exception):
+class OffsetsMovedError(Exception):
     """Another writer works on this ledger."""
 
 
@@ -99,15 +99,18 @@ def fence(connection: Connection, expected: OffsetsByPartition) -> None:
     rows = connection.execute("SELECT topic, partition, next_offset FROM offsets ORDER BY 1, 2 FOR UPDATE").fetchall()
     found: OffsetsByPartition = {(topic, partition): offset for topic, partition, offset in rows}
     if found != expected:
-        moved = {place: (expected.get(place), offset) for place, offset in found.items() if expected.get(place) != offset}
+        moved = {
+            place: (expected.get(place), offset) for place, offset in found.items() if expected.get(place) != offset
+        }
         message = f"offsets moved under this writer: {moved} (expected, found); only one may run on a ledger"
-        raise OffsetsMoved(message)
+        raise OffsetsMovedError(message)
 
 
 def known_keys(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
     """Of these keys those the ledger knows: call_id and where to look for it first."""
     rows = connection.execute(
-        "SELECT uuid_send(k.key), k.call_id, k.charged_at_us FROM unnest(%s) AS asked (key) JOIN call_keys k USING (key)",
+        "SELECT uuid_send(k.key), k.call_id, k.charged_at_us "
+        "FROM unnest(%s) AS asked (key) JOIN call_keys k USING (key)",
         (KeyArray(b"".join(keys)),),
         binary=True,
     )
@@ -149,7 +152,7 @@ def existing(connection: Connection, calls: Iterable[tuple[int, int]]) -> list[E
     if missing:  # superseded since the hint was written, by a record of another month
         statement = sql.SQL("SELECT {} FROM calls WHERE call_id = ANY(%s)").format(_ALL_CALL_COLUMNS)
         rows += cursor.execute(statement, (missing,)).fetchall()
-    assert len(rows) == len(hints), f"keys lead to calls that are not there: {missing}"
+    assert len(rows) == len(hints), f"keys lead to calls that are not there: {missing}"  # noqa: S101
     lines = _lines(connection, [row["posting_id"] for row in rows])
     witnesses = _witnesses(connection, list(hints))
     return [
@@ -304,10 +307,7 @@ def add_rejected(connection: Connection, rejected: Sequence[tuple[Received, Reje
         VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         ON CONFLICT DO NOTHING
         """,
-        [
-            (one.topic, one.partition, one.offset, *_without_nul(rejected_), posted_at_us)
-            for one, rejected_ in rejected
-        ],
+        [(one.topic, one.partition, one.offset, *_without_nul(rejected_), posted_at_us) for one, rejected_ in rejected],
     )
 
 
@@ -358,6 +358,4 @@ def move_offsets(connection: Connection, expected: OffsetsByPartition, reached: 
         )
         if moved.rowcount != 1:
             message = f"offset of {place} is no longer {expected.get(place)}: another writer moved it"
-            raise OffsetsMoved(message)
-
-
+            raise OffsetsMovedError(message)

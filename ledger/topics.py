@@ -7,7 +7,7 @@ from ledger.database import Connection
 from ledger.kafka import TopicFacts
 
 
-class OtherTopic(Exception):
+class OtherTopicError(Exception):
     """The offsets in the ledger are of another cluster or another topic of that name."""
 
 
@@ -56,7 +56,7 @@ def _compare(connection: Connection, topic: str, fact: TopicFacts) -> None:
                     f"{topic}/{partition}: the ledger's offsets are of {what} {known}, this is {found}; "
                     "connect to the right cluster, or start an empty ledger and replay"
                 )
-                raise OtherTopic(message)
+                raise OtherTopicError(message)
 
 
 def _fill_blanks(connection: Connection, topic: str, fact: TopicFacts) -> None:

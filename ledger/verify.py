@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 import psycopg
+from confluent_kafka import KafkaException
 
 from ledger.database import Connection, connect
 from ledger.kafka import KafkaSide, TopicFacts
@@ -223,16 +224,21 @@ def main(settings: Settings | None = None) -> int:
                 found = report(connection, kafka)
             finally:
                 kafka.close()
-    except psycopg.OperationalError as error:
-        print(f"verify: Postgres is not there: {error}", file=sys.stderr)
+    except (psycopg.OperationalError, KafkaException) as error:
+        sys.stderr.write(f"verify: cannot compare: {error}; is the stack up?\n")
         return 2
-    width = max(map(len, found.figures))
-    for name, figure in found.figures.items():
-        print(f"{name:{width}}  {figure:>24,}")
-    for difference in found.differences:
-        print(f"DIFFERENCE  {difference}")
-    print(f"verify: {len(found.differences)} differences" if found.differences else "verify: the ledger is right")
+    sys.stdout.write(rendered(found))
     return 1 if found.differences else 0
+
+
+def rendered(found: Report) -> str:
+    """The comparison for people."""
+    width = max(map(len, found.figures))
+    lines = [f"{name:{width}}  {figure:>24,}" for name, figure in found.figures.items()]
+    lines += [f"DIFFERENCE  {difference}" for difference in found.differences]
+    count = len(found.differences)
+    lines.append(f"verify: {count} differences" if count else "verify: the ledger is right")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A mergeable histogram of durations: exponential buckets, any quantile within one per cent of the true value.
 
-Bucket 0 holds values up to 1 µs; bucket i > 0 holds values in (γ^(i-1), γ^i] with γ = 1.02. The value reported for a
-bucket, 2γ^i / (γ + 1), differs from every value in it by at most (γ - 1) / (γ + 1) = 0.99 %. Two histograms merge by
+Bucket 0 holds values up to 1 µs; bucket i > 0 holds values in (g^(i-1), g^i] with g = 1.02. The value reported for a
+bucket, 2g^i / (g + 1), differs from every value in it by at most (g - 1) / (g + 1) = 0.99 %. Two histograms merge by
 adding counts, and one is taken back by subtracting them.
 """
 

@@ -133,9 +133,7 @@ def resolve(records: Iterable[Candidate[T]], links: Iterable[Link] = ()) -> list
     groups: dict[tuple[str, bool, str], list[Candidate[T]]] = {}
     for one in known:
         groups.setdefault(_call_key(one, responses), []).append(one)
-    reused = {
-        (tenant_id, True, key) for (tenant_id, _), keys in responses.items() if len(keys) > 1 for key in keys
-    }
+    reused = {(tenant_id, True, key) for (tenant_id, _), keys in responses.items() if len(keys) > 1 for key in keys}
     return [_elect(groups[key], key[2] if key[1] else None, id_reuse=key in reused) for key in sorted(groups)]
 
 

@@ -34,7 +34,9 @@ class Broker:
     def price(self, *records: PricedCall) -> None:
         """Produce priced calls."""
         for record in records:
-            self.producer.produce(PRICED.name, encode_priced(record), key=f"{record.offset}", partition=record.offset % 4)
+            self.producer.produce(
+                PRICED.name, encode_priced(record), key=f"{record.offset}", partition=record.offset % 4
+            )
         assert self.producer.flush(10) == 0
 
     def put(self, topic: str, value: bytes | None, headers: dict[str, bytes] | None = None) -> None:
@@ -44,8 +46,8 @@ class Broker:
 
 
 @pytest.fixture
-def broker() -> Iterator[Broker]:
-    yield Broker()
+def broker() -> Broker:
+    return Broker()
 
 
 class Writer:

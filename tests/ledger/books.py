@@ -43,7 +43,9 @@ class Books:
     def contents(self) -> dict[str, Any]:
         """What any order of arrival must give: winners, witnesses, sums, outcomes."""
         return {
-            "calls": self.all("SELECT tenant_id, encode(fingerprint, 'hex'), id_reuse, known_cost_usd_pico FROM calls ORDER BY 1, 2"),
+            "calls": self.all(
+                "SELECT tenant_id, encode(fingerprint, 'hex'), id_reuse, known_cost_usd_pico FROM calls ORDER BY 1, 2"
+            ),
             "witnesses": self.all(
                 "SELECT encode(c.fingerprint, 'hex'), encode(w.fingerprint, 'hex') "
                 "FROM witnesses w JOIN calls c USING (call_id) ORDER BY 1, 2"

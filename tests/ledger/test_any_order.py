@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 from ledger.database import connect
-from tests.ledger.books import Books
 from ledger.private_postgres import Server
+from tests.ledger.books import Books
 from tests.ledger.samples import call, priced
 from tokenledger.merge import candidate, resolve
 from tokenledger.records import PricedCall
@@ -54,15 +54,13 @@ def _expected(records: list[PricedCall]) -> dict[str, Any]:
             for one in calls
         ),
         "witnesses": sorted((one.winner.fingerprint, loser.fingerprint) for one in calls for loser in one.losers),
-        "outcomes": [
-            (len(calls), sum(len(one.losers) for one in calls), sum(len(one.duplicates) for one in calls), 0)
-        ],
+        "outcomes": [(len(calls), sum(len(one.losers) for one in calls), sum(len(one.duplicates) for one in calls), 0)],
     }
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_any_order_and_batching_give_the_same_ledger(server: Server, database: str, seed: int) -> None:
-    source = random.Random(seed)
+    source = random.Random(seed)  # noqa: S311  (a seed must repeat)
     records = _records(source, source.choice([4, 8, 16, 32]))
     contents = []
     with psycopg.connect(server.dsn("postgres", database), autocommit=True) as admin:

@@ -67,7 +67,7 @@ def test_a_record_postgres_refuses_is_found_and_rejected_alone(books: Books) -> 
     good[4] = priced(call(event_key="app/4", input_tokens=2**63), offset=4)
     batch = [Received(*PLACE, offset, record) for offset, record in enumerate(good)]
     write(books.connection, books.state, batch, now_us=NOW_US)
-    assert books.all("SELECT reason, stage, \"offset\", kept_offset FROM rejected ORDER BY 3") == [
+    assert books.all('SELECT reason, stage, "offset", kept_offset FROM rejected ORDER BY 3') == [
         ("unstorable", "store", 3, 3),
         ("unstorable", "store", 4, 4),
     ]
@@ -76,11 +76,11 @@ def test_a_record_postgres_refuses_is_found_and_rejected_alone(books: Books) -> 
     assert verify(books.connection, None) == []
 
 
-def test_a_second_writer_is_refused_and_changes_nothing(server: Server, books: Books) -> None:
+def test_a_second_writer_is_refused_and_changes_nothing(books: Books) -> None:
     other = store.load_state(books.connection)
     books.write(priced(call(), offset=0))
     books.state, first = other, books.state
-    with pytest.raises(store.OffsetsMoved, match="only one may run"):
+    with pytest.raises(store.OffsetsMovedError, match="only one may run"):
         books.write(priced(call(), offset=0))
     books.state = first
     assert books.all("SELECT winners, duplicates, redelivered FROM origins") == [(1, 0, 0)]

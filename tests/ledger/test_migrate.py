@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from ledger.columns import CALL_COLUMNS, CALL_TYPES
-from ledger.migrate import MigrationChanged, migrate, migrations
+from ledger.migrate import MigrationChangedError, migrate, migrations
 from ledger.private_postgres import Server
 from tests.ledger.books import Books
 from tokenledger.records import call as call_module
@@ -25,13 +25,13 @@ def test_migrating_again_changes_nothing(server: Server, database: str) -> None:
 def test_a_migration_that_was_applied_may_not_change(server: Server, database: str) -> None:
     with psycopg.connect(server.dsn("postgres", database), autocommit=True) as admin:
         admin.execute("UPDATE migrations SET sha256 = 'other' WHERE name = %s", (migrations()[0][0],))
-        with pytest.raises(MigrationChanged, match="add a new migration"):
+        with pytest.raises(MigrationChangedError, match="add a new migration"):
             migrate(admin)
 
 
 def _meanings() -> dict[str, str]:
     """Docstring of every field of the records that are columns."""
-    found = {}
+    found: dict[str, str] = {}
     for module, name in ((call_module, "Call"), (priced_module, "PricedCall"), (priced_module, "Latency")):
         for node in ast.parse(inspect.getsource(module)).body:
             if isinstance(node, ast.ClassDef) and node.name == name:
@@ -59,7 +59,8 @@ def test_calls_has_the_columns_types_and_meanings_of_the_records(books: Books) -
     found = {name: (kind, comment) for name, kind, comment in rows if name not in _LEDGERS_OWN}
     meanings = _meanings()
     assert found == {
-        column: (_SHOWN.get(kind, kind), meanings[column]) for column, kind in zip(CALL_COLUMNS, CALL_TYPES, strict=True)
+        column: (_SHOWN.get(kind, kind), meanings[column])
+        for column, kind in zip(CALL_COLUMNS, CALL_TYPES, strict=True)
     }
 
 

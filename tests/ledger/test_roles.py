@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ledger.database import Connection, TooPowerful, connect
+from ledger.database import Connection, TooPowerfulError, connect
 from ledger.private_postgres import Server
 from tests.ledger.books import Books
 from tests.ledger.samples import call, priced
@@ -45,7 +45,7 @@ def test_a_process_refuses_to_run_with_too_much_power(server: Server, database: 
         if role == "boss":
             admin.execute("CREATE ROLE boss LOGIN IN ROLE owner")
         try:
-            with pytest.raises(TooPowerful, match="log in as"):
+            with pytest.raises(TooPowerfulError, match="log in as"):
                 connect(server.settings(database, user=role), application="test")
         finally:
             admin.execute("DROP ROLE IF EXISTS boss")
@@ -83,7 +83,8 @@ def test_an_analyst_sees_the_tenants_granted_to_the_login(
 
 
 @pytest.mark.parametrize("role", ["app", "analyst"])
-def test_readers_cannot_write(server: Server, database: str, filled: Books, role: str) -> None:
+@pytest.mark.usefixtures("filled")
+def test_readers_cannot_write(server: Server, database: str, role: str) -> None:
     with (
         connect(server.settings(database, user=role), application="test") as reader,
         pytest.raises(psycopg.errors.InsufficientPrivilege),
@@ -91,7 +92,8 @@ def test_readers_cannot_write(server: Server, database: str, filled: Books, role
         reader.execute("UPDATE calls SET known_cost_usd_pico = 0")
 
 
-def test_partitions_cannot_be_read_around_the_policies(server: Server, database: str, filled: Books) -> None:
+@pytest.mark.usefixtures("filled")
+def test_partitions_cannot_be_read_around_the_policies(server: Server, database: str) -> None:
     with (
         connect(server.settings(database, user="analyst"), application="test") as reader,
         pytest.raises(psycopg.errors.InsufficientPrivilege),
