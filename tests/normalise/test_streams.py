@@ -41,7 +41,8 @@ def test_a_text_that_imitates_a_marker_hides_nothing() -> None:
 
 def test_lines_end_in_any_way_and_json_may_hold_line_separators() -> None:
     for end in ("\n", "\r\n", "\r"):
-        text = f'event: ping{end}data: {{"type": "ping", "note": "a\u2028b"}}{end}{end}data: {{"n":{end}data: 2}}{end}{end}'
+        ping = f'event: ping{end}data: {{"type": "ping", "note": "a\u2028b"}}{end}{end}'
+        text = ping + f'data: {{"n":{end}data: 2}}{end}{end}'
         events = read_stream(text)
         assert [(event.name, event.data) for event in events] == [
             ("ping", {"type": "ping", "note": "a\u2028b"}),

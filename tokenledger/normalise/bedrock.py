@@ -76,7 +76,12 @@ def fits(body: Body, exchange: Exchange) -> bool:
     if isinstance(usage, dict):
         told = exchange.provider == "aws.bedrock" or "stopReason" in body or "metrics" in body
         return told and ("inputTokens" in usage or "outputTokens" in usage)
-    return "contentBlockIndex" in body or "stopReason" in body or not _EVENTS.isdisjoint(body)
+    return "contentBlockIndex" in body or "stopReason" in body or _is_wrapped_event(body)
+
+
+def _is_wrapped_event(body: Body) -> bool:
+    """An event's name around it and nothing else: many an object that is no event has a field `metadata` too."""
+    return bool(body) and _EVENTS.issuperset(body)
 
 
 def read(body: Body, exchange: Exchange) -> Reading:

@@ -25,8 +25,9 @@ def fits(body: Body, _exchange: Exchange) -> bool:
         return "type" in body and response.get("object", "response") == "response"
     if body.get("object") == "response":
         return True
-    usage = body.get("usage")
-    return "output" in body and "status" in body and (usage is None or usage.__class__ is dict)
+    output, usage = body.get("output"), body.get("usage")
+    items = output.__class__ is list and all(item.__class__ is dict for item in output[:1])
+    return items and "status" in body and (usage is None or usage.__class__ is dict)
 
 
 def read(body: Body, exchange: Exchange) -> Reading:

@@ -66,7 +66,8 @@ def _sse(text: str) -> Iterator[Event]:
 
 
 # A stream is mostly pieces of text, and a piece of text says nothing about cost. Only what is known to be one is
-# skipped, unread, and never the first event: Anthropic's and the Responses API's name themselves, a chat chunk's delta begins with its content.
+# skipped, and never the first event: Anthropic's and the Responses API's name themselves, a chat chunk's delta begins
+# with its content.
 _PIECES: Final = (
     '"type":"content_block_delta"',
     '"type": "content_block_delta"',

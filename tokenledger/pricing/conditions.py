@@ -68,8 +68,17 @@ def asked_conditions(ask: Ask, requested_tier_providers: Sequence[str]) -> Asked
         tier = requested
     if tier == "batch":
         processing, tier = "batch", ""
-    regions = tuple(dict.fromkeys(region.lower() for region in (ask.data_region, ask.region) if region))
+    regions = tuple(dict.fromkeys(_regions(ask)))
     return Asked(processing, tier, regions, _condition(ask.speed), notes)
+
+
+def _regions(ask: Ask) -> Iterator[str]:
+    """Where it ran, as far as that can have a price of its own: `global` cannot, nor what the model's name says."""
+    named = (ask.response_model or ask.request_model or "").lower()
+    for region in (ask.data_region, ask.region):
+        place = (region or "").lower()
+        if place and place != "global" and not named.startswith(f"{place}."):
+            yield place
 
 
 def _condition(value: str | None) -> str:

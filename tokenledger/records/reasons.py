@@ -81,8 +81,6 @@ class Anomaly(StrEnum):
     """The provider's billed amount differs from our book by more than one per cent."""
     CACHE_SPLIT_OVERLAPS = "cache_split_overlaps"
     """Cached tokens reported across modalities without a split; taken from text first."""
-    DUPLICATE_STREAM_END = "duplicate_stream_end"
-    """A stream carried two terminal events; the last one counts."""
     ABORTED = "aborted"
     """The stream ended without its terminal event."""
     IN_PROGRESS = "in_progress"
