@@ -1,7 +1,7 @@
 """Raw stream text → decoded events: SSE, NDJSON, and the JSON array that Gemini streams without `alt=sse`."""
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tokenledger.normalise.envelope import decode_json
 from tokenledger.normalise.reading import BadRecordError, Event
@@ -51,35 +51,53 @@ def _sse(text: str) -> Iterator[Event]:
     """Server-sent events (WHATWG HTML §9.2): a blank line ends an event, `data:` lines are joined."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
+    marks = _SPACED if '": ' in text[:256] else _COMPACT
     for number, block in enumerate(text.split("\n\n")):
-        if number and _is_mere_text(block):
+        if number and _is_mere_text(block, marks):
             continue
-        name, lines = None, list[str]()
-        for line in block.split("\n"):
-            if line.startswith("data:"):
-                lines.append(line[5:].removeprefix(" "))
-            elif line.startswith("event:"):
-                name = line[6:].strip()
-        data = event_data(lines[0] if len(lines) == 1 else "\n".join(lines))
+        name, payload = _parsed(block)
+        data = event_data(payload)
         if data is not None:
             yield Event(name, data)
+
+
+def _parsed(block: str) -> tuple[str | None, str]:
+    """Name and data of one event's lines."""
+    if "\n" not in block and block.startswith("data: "):
+        return None, block[6:]
+    name, lines = None, list[str]()
+    for line in block.split("\n"):
+        if line.startswith("data:"):
+            lines.append(line[5:].removeprefix(" "))
+        elif line.startswith("event:"):
+            name = line[6:].strip()
+    return name, "\n".join(lines)
+
+
+class _Marks(NamedTuple):
+    """What tells a piece of text from the events that count. JSON texts cannot hold them: their quotes are escaped."""
+
+    chat: str
+    unfinished: str
+    usage: str
+    anthropic: str
+    responses: str
 
 
 # A stream is mostly pieces of text, and a piece of text says nothing about cost. Only what is known to be one is
 # skipped, and never the first event: Anthropic's and the Responses API's name themselves, a chat chunk's delta begins
 # with its content.
-_PIECES: Final = (
-    '"type":"content_block_delta"',
+_SPACED: Final = _Marks(
+    '"delta": {"content": "',
+    '"finish_reason": null',
+    '"usage": {',
     '"type": "content_block_delta"',
-    '"type":"response.output_text.delta"',
+    '"type": "response.output_text.delta"',
 )
-_CHAT_PIECES: Final = ('"delta":{"content":"', '"delta": {"content": "')
-_UNFINISHED: Final = ('"finish_reason":null', '"finish_reason": null')
+_COMPACT: Final = _Marks(*(mark.replace(" ", "") for mark in _SPACED))
 
 
-def _is_mere_text(block: str) -> bool:
-    if '"usage":{' in block or '"usage": {' in block:
-        return False
-    if _CHAT_PIECES[0] in block or _CHAT_PIECES[1] in block:
-        return _UNFINISHED[0] in block or _UNFINISHED[1] in block
-    return _PIECES[0] in block or _PIECES[1] in block or _PIECES[2] in block
+def _is_mere_text(block: str, marks: _Marks) -> bool:
+    if marks.chat in block:
+        return marks.unfinished in block and marks.usage not in block
+    return marks.anthropic in block or marks.responses in block
