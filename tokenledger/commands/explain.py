@@ -17,9 +17,10 @@ from rich.console import Console
 from tokenledger.commands.books import add_book_arguments, book_for
 from tokenledger.commands.cost_table import usd
 from tokenledger.commands.progress import bytes_bar
+from tokenledger.commands.reading import add_reading_arguments, reading_options
 from tokenledger.merge import candidate, resolve
 from tokenledger.process import Context, process
-from tokenledger.readers import Found, Options, Unreadable, expand, read
+from tokenledger.readers import Found, Unreadable, expand, read
 from tokenledger.records.meters import METERS
 from tokenledger.records.priced import Line, PricedCall
 from tokenledger.records.rejected import Rejected
@@ -40,10 +41,8 @@ _STATUSES = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("event_id", metavar="EVENT_ID", help="event id, or the provider's response id")
-    parser.add_argument("files", nargs="+", metavar="FILES", help="files, folders, patterns, or - for stdin")
-    parser.add_argument("--tenant", default="default", help="tenant of records that name none (default: default)")
+    add_reading_arguments(parser)
     add_book_arguments(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -54,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     priced: list[tuple[PricedCall, Found]] = []
     refused: list[tuple[Rejected, Found]] = []
     with bytes_bar("looking", paths, quiet=options.quiet) as on_bytes:
-        reading = Options(tenant_id=options.tenant)
+        reading = reading_options(options)
         for found in read(paths, reading, on_problem=problems.append, on_bytes=on_bytes):
             result = process(found.raw, context)
             if isinstance(result, Rejected):

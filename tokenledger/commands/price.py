@@ -26,10 +26,11 @@ from tokenledger.commands.books import add_book_arguments, book_for
 from tokenledger.commands.cost_table import parse_by
 from tokenledger.commands.outcomes import SPILL_ABOVE_BYTES, Run
 from tokenledger.commands.progress import bytes_bar
+from tokenledger.commands.reading import add_reading_arguments, reading_options
 from tokenledger.commands.report import Keeper, Report, RowKeeper, SumKeeper
 from tokenledger.commands.writing import write
 from tokenledger.process import Context, process
-from tokenledger.readers import Options, expand, read
+from tokenledger.readers import expand, read
 from tokenledger.records.priced import PricedCall
 
 _FORMATS: Final = ("table", "json", "jsonl", "csv", "parquet")
@@ -37,16 +38,14 @@ _FORMATS: Final = ("table", "json", "jsonl", "csv", "parquet")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("files", nargs="+", metavar="FILES", help="files, folders, patterns, or - for stdin")
+    add_reading_arguments(parser)
     parser.add_argument("--format", choices=_FORMATS, default="table", help="default: table")
     parser.add_argument("--by", metavar="A,B,…", help="group by tenant, feature, model, day, tag:NAME, …")
     parser.add_argument("--out", metavar="FILE", help="write there instead of to stdout")
     add_book_arguments(parser)
-    parser.add_argument("--tenant", default="default", help="tenant of records that name none (default: default)")
     parser.add_argument("--no-merge", action="store_true", help="show every record, with its outcome")
     parser.add_argument("--memory", type=int, default=SPILL_ABOVE_BYTES >> 20, metavar="MIB",
                         help="records held in memory before they spill to disk (default: 64)")  # fmt: skip
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -85,7 +84,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _read_all(paths: list[str], options: argparse.Namespace, report: Report, records: Run) -> None:
     context = Context(report.book)
-    reading = Options(tenant_id=options.tenant)
+    reading = reading_options(options)
     keep: Keeper = RowKeeper() if report.per_call else SumKeeper(report.names, report.groups)
     with bytes_bar("pricing", paths, quiet=options.quiet) as on_bytes:
         for found in read(paths, reading, on_problem=report.problems.append, on_bytes=on_bytes):

@@ -19,26 +19,27 @@ from rich.console import Console
 
 from tokenledger.commands.books import instant_us
 from tokenledger.commands.journal import Journal, RunFacts
+from tokenledger.commands.reading import add_reading_arguments, reading_options
 from tokenledger.commands.traffic import Plan, Template, template, traffic
-from tokenledger.readers import Options, Unreadable, expand, read
+from tokenledger.readers import Unreadable, expand, read
 from tokenledger.records.topics import RAW
 
 _DEFAULT_BOOTSTRAP: Final = "127.0.0.1:29092"
 _DEFAULT_FEATURES: Final = 20
 _SECOND_US: Final = 1_000_000
 _CHANGING: Final = (
-    "topic", "tenant", "tenants", "features", "repeat", "duplicates", "disorder", "late", "spread", "seed", "capture",
+    "topic", "tenant", "provider", "tenants", "features", "repeat", "duplicates", "disorder", "late", "spread",
+    "seed", "capture",
 )  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     add = parser.add_argument
-    add("files", nargs="+", metavar="FILES", help="files, folders, patterns, or - for stdin")
+    add_reading_arguments(parser)
     add("--bootstrap", default=os.environ.get("TOKENLEDGER_KAFKA_BOOTSTRAP", _DEFAULT_BOOTSTRAP), metavar="HOST:PORT",
         help=f"Kafka (default: TOKENLEDGER_KAFKA_BOOTSTRAP, else {_DEFAULT_BOOTSTRAP})")  # fmt: skip
     add("--topic", default=RAW.name, help=f"default: {RAW.name}")
-    add("--tenant", default="default", help="tenant of records that name none (default: default)")
     add("--capture", action="store_true", help="leave texts in: only where the tenant allows it")
     add("--tenants", type=_count, default=0, metavar="N", help="share the calls among N tenants, the first with most")
     add("--features", type=_count, default=None, metavar="N",
@@ -52,7 +53,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=1, help="same seed, same traffic (default: 1)")
     add("--rate", type=float, default=0.0, metavar="R", help="at most R records a second (default: no limit)")
     add("--journal", type=Path, metavar="FILE", help="write down what was acknowledged; an unfinished one is taken up")
-    add("--quiet", action="store_true", help="no progress bar")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _load(paths: list[str], options: argparse.Namespace, problems: list[Unreadable]) -> list[Template]:
     """All records, taken apart. They are kept: a run that is taken up must be able to count them."""
-    reading = Options(tenant_id=options.tenant, redact=not options.capture)
+    reading = reading_options(options, redact=not options.capture)
     return [template(found) for found in read(paths, reading, on_problem=problems.append)]
 
 

@@ -29,6 +29,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     tenant_id: str = "default"
     """Tenant of records that name none."""
+    provider: str | None = None
+    """Provider of bare replies, which name none."""
     redact: bool = False
     """Whether texts are taken out, as they must be before a record leaves the machine."""
 
@@ -58,7 +60,7 @@ def read(
 
 
 def _watched(source: Source, options: Options, on_bytes: Callable[[int], None]) -> Iterator[Found]:
-    origin = source.origin(tenant_id=options.tenant_id, redact=options.redact)
+    origin = source.origin(tenant_id=options.tenant_id, provider=options.provider, redact=options.redact)
     done_bytes = 0
     for count, found in enumerate(_records(source, origin), 1):
         if options.redact or len(found.raw.value or b"") > MAX_RECORD_BYTES:

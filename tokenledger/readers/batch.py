@@ -52,6 +52,8 @@ def results(value: bytes, origin: Origin, line: int) -> Iterator[Found]:
     except msgspec.DecodeError:
         yield origin.found(line, value, {})
         return
+    if origin.provider:
+        envelope.setdefault("provider", origin.provider)
     envelope |= {"processing": "batch", "container_id": origin.file_hash(), "container_part": line - 1}
     if isinstance(result.request, dict):
         envelope["request"] = request_without_texts(result.request) if origin.redact else result.request

@@ -52,10 +52,23 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """Modification time: the append time of its records."""
     tenant_id: bytes
     """Tenant of records that name none."""
+    provider: str | None = None
+    """Provider of bare replies, which name none."""
     redact: bool = False
     """Whether texts are taken out."""
     file_hash: Callable[[], str]
     """First 16 hex digits of the file's SHA-256; computed when it is first asked for."""
+
+    def reply(self, value: bytes) -> bytes:
+        """The envelope of a bare reply."""
+        return b"{%s" % self._stated() + b'"response":%s}' % value
+
+    def stream(self, text: str) -> bytes:
+        """The envelope of a raw transcript."""
+        return b"{%s" % self._stated() + b'"stream_text":%s}' % msgspec.json.encode(text)
+
+    def _stated(self) -> bytes:
+        return b'"provider":%s,' % msgspec.json.encode(self.provider) if self.provider else b""
 
     def found(self, line: int, value: bytes | None, headers: dict[str, bytes], *, part: int | None = None) -> Found:
         """The record at `line`; an id, a source and a tenant are set where `headers` has none."""

@@ -132,7 +132,7 @@ def _with_reply(shape: _Shape, value: bytes, origin: Origin, line: int) -> Itera
     if shape.custom_id or batch.is_batch(shape.response, shape.request):
         yield from batch.results(value, origin, line)
     elif shape.done:  # Ollama's /api/generate answers under "response"
-        yield origin.found(line, b'{"response":' + value + b"}", {})
+        yield origin.found(line, origin.reply(value), {})
     else:
         yield origin.found(line, value, {})
 
@@ -148,7 +148,7 @@ def _other(shape: _Shape, value: bytes, origin: Origin, line: int, *, part: int 
     elif (shape.provider or shape.url) and (shape.cache_hit or shape.http_status or shape.error_type):
         yield origin.found(line, value, {}, part=part)  # an envelope whose call brought no reply
     else:
-        yield origin.found(line, b'{"response":' + value + b"}", {}, part=part)
+        yield origin.found(line, origin.reply(value), {}, part=part)
 
 
 def _litellm_headers(shape: _Shape) -> dict[str, bytes]:
@@ -166,7 +166,7 @@ def _no_object(value: bytes, origin: Origin, line: int, *, part: int | None) -> 
         yield origin.found(line, value, {}, part=part)
         return
     if elements and is_stream_chunk(bytes(elements[0])):
-        yield origin.found(line, b'{"response":' + value + b"}", {}, part=part)
+        yield origin.found(line, origin.reply(value), {}, part=part)
         return
     for index, element in enumerate(elements):
         yield from records_of(bytes(element), origin, line, part=index)

@@ -30,21 +30,31 @@ _TEXTS_KEPT: Final = frozenset({
     "generation_id", "generationId", "response_id", "responseId", "request_id", "requestId", "modelVersion",
     "model_version", "model_id", "modelId", "system_fingerprint", "provider", "inference_geo", "latency", "tier",
     "ttl", "quality", "size", "output_format", "__type", "api_version", "version", "thread_id", "assistant_id",
-    "run_id", "previous_response_id", "tokenType", "cost", "cost_details",
+    "run_id", "previous_response_id", "tokenType", "cost", "cost_details", "model_name", "modelName", "blockReason",
+    "block_reason", "mimeType", "mime_type", "stop_type", "container_id", "operation",
 })  # fmt: skip
 """Names of fields whose short text says what a reply is, never what it says."""
 
 _WHOLE: Final = frozenset({"usage", "usageMetadata", "usage_metadata", "amazon-bedrock-invocationMetrics", "meta"})
 """Objects of counts: kept, less any long text."""
 
-_EMPTIED: Final = frozenset({"input", "arguments", "args", "json", "parameters", "metadata", "embedding", "embeddings",
-                             "values", "context", "vector"})  # fmt: skip
+_EMPTIED: Final = frozenset({"input", "arguments", "args", "json", "parameters"})
 """Fields whose inside is the caller's: only their kind is left."""
 
+_ONLY: Final = {
+    "metadata": frozenset({"usage", "metrics", "serviceTier", "performanceConfig", "billableCharacterCount"}),
+    "groundingMetadata": frozenset({"webSearchQueries", "imageSearchQueries"}),
+    "grounding_metadata": frozenset({"web_search_queries", "image_search_queries"}),
+}
+"""Objects that mix what counts with what was said: these of their fields stay."""
+
+_QUERIES: Final = frozenset({"webSearchQueries", "imageSearchQueries", "web_search_queries", "image_search_queries"})
+"""Lists of texts of which the number of different ones is billed."""
+
 _DROPPED: Final = frozenset({"logprobs", "top_logprobs", "logprobs_result", "logprobsResult", "sequence_number",
-                             "obfuscation", "p", "instructions", "tools", "tool_choice", "prompt_logprobs",
+                             "obfuscation", "p", "instructions", "tool_choice", "prompt_logprobs",
                              "token_ids", "safetyRatings", "prompt_filter_results", "content_filter_results",
-                             "moderation", "groundingMetadata", "citationMetadata", "search_results",
+                             "moderation", "citationMetadata", "search_results",
                              "citations"})  # fmt: skip
 """Fields that say nothing about cost or time, and differ from event to event."""
 
@@ -103,24 +113,45 @@ def withheld(value: bytes) -> bytes:
 
 def _field(name: str, value: Any) -> Any:
     kind = value.__class__
-    if name == "bytes":
-        return _chunk(value)
+    if special := _SPECIAL.get(name):
+        return special(value)
     if kind is str:
         return value if name in _TEXTS_KEPT and len(value) <= _TEXT_MAX_CHARS else ""
     if name in _WHOLE:
         return bounded(value)
     if name in _EMPTIED:
         return {} if kind is dict else [] if kind is list else None
+    if kind is dict and name in _ONLY:
+        return reply_without_texts({inner: held for inner, held in value.items() if inner in _ONLY[name]})
     return reply_without_texts(value) if kind is dict or kind is list else value
 
 
 def _chunk(value: Any) -> Any:
-    """Bedrock wraps each event of a model's own stream in base64."""
+    """Bedrock wraps each event of a model's own stream in base64. What is none stays none."""
     try:
         inside = _decode(base64.b64decode(value, validate=True))
     except (ValueError, TypeError, RecursionError):
-        return ""
+        return "(withheld)"
     return base64.b64encode(_encode(reply_without_texts(inside))).decode()
+
+
+def _queries(value: Any) -> Any:
+    """Equal queries stay equal, blank ones blank."""
+    if not isinstance(value, list):
+        return None
+    numbers: dict[str, str] = {}
+    return [numbers.setdefault(str(query), f"query {len(numbers)}") if query else "" for query in value]
+
+
+def _tools(value: Any) -> Any:
+    """Which tools there were, not what they are told."""
+    if not isinstance(value, list):
+        return None
+    named = [tool for tool in value if isinstance(tool, dict)]
+    return [{name: bounded(tool[name]) for name in ("type", "model") if name in tool} for tool in named]
+
+
+_SPECIAL: Final = {"bytes": _chunk, "tools": _tools, **dict.fromkeys(_QUERIES, _queries)}
 
 
 def bounded(value: Any) -> Any:

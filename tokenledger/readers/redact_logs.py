@@ -19,6 +19,9 @@ _CONTENT: Final = re.compile(
 )
 """Names of attributes that hold what was said. Counts beside them are numbers and stay."""
 
+_KIND: Final = re.compile(r"(finish_reasons?|stop_reason|[._]role|[._]type|[._]kind)$")
+"""Names of attributes that say of what kind it was."""
+
 _SPAN_KEPT: Final = frozenset({
     "traceId", "trace_id", "spanId", "span_id", "parentSpanId", "parent_id", "name", "kind", "context", "scope",
     "scope_name", "instrumentation_scope", "instrumentationScope", "schemaUrl", "schema_url", "startTimeUnixNano",
@@ -101,6 +104,9 @@ def _plain(value: Any) -> Any:
     """The content of an OTLP AnyValue; its int64 is text in JSON."""
     if isinstance(value, dict) and len(value) == 1:
         kind, content = next(iter(value.items()))
+        if kind in {"arrayValue", "array_value"}:
+            held = content.get("values") if isinstance(content, dict) else None
+            return [_plain(item) for item in held] if isinstance(held, list) else []
         return 0 if kind in {"intValue", "int_value"} else content
     return value
 
@@ -108,7 +114,7 @@ def _plain(value: Any) -> Any:
 def _stays(name: str, held: Any) -> bool:
     if isinstance(held, bool | int | float | Decimal):
         return True
-    if _CONTENT.search(name):
+    if _CONTENT.search(name) and not _KIND.search(name):
         return False
     if isinstance(held, list):
         return all(_stays(name, item) for item in held)

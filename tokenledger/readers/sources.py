@@ -29,12 +29,13 @@ class Source:
         self.modified_at_us = modified_at_us
         self._file = opened
 
-    def origin(self, *, tenant_id: str, redact: bool) -> Origin:
+    def origin(self, *, tenant_id: str, provider: str | None, redact: bool) -> Origin:
         """What the records of this file share."""
         return Origin(
             source_file=self.name,
             modified_at_us=self.modified_at_us,
             tenant_id=tenant_id.encode(),
+            provider=provider,
             redact=redact,
             file_hash=cache(self._hash),
         )
@@ -48,7 +49,7 @@ class Source:
             content.seek(0)
             if magic != _GZIP_MAGIC:
                 break
-            content = cast("IO[bytes]", gzip.GzipFile(fileobj=content))
+            content = cast("IO[bytes]", gzip.GzipFile(fileobj=content, mode="rb"))
         return content
 
     def position_bytes(self) -> int:

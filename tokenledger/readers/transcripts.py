@@ -8,7 +8,6 @@ import msgspec
 
 from tokenledger.readers.found import Found, Origin
 
-_encode: Final = msgspec.json.encode
 _decode: Final = msgspec.json.decode
 _BLANK_LINE: Final = re.compile(r"\r?\n\r?\n")
 _ENDS: Final = re.compile(
@@ -20,7 +19,7 @@ _BEGINS: Final = re.compile(r"^data:\s*\{\s*\"type\"\s*:\s*\"(message_start|resp
 def sse(content: bytes, origin: Origin) -> Iterator[Found]:
     """The calls of a file of server-sent events."""
     for ordinal, transcript in enumerate(_cut(content.decode(errors="replace")), 1):
-        yield origin.found(ordinal, _encode({"stream_text": transcript}), {})
+        yield origin.found(ordinal, origin.stream(transcript), {})
 
 
 def _cut(text: str) -> Iterator[str]:
@@ -75,4 +74,4 @@ def _place(line: bytes) -> tuple[bool, object]:
 
 def _transcript(lines: list[bytes], origin: Origin, first: int) -> Found:
     text = b"\n".join(lines).decode(errors="replace")
-    return origin.found(first, _encode({"stream_text": text}), {})
+    return origin.found(first, origin.stream(text), {})
