@@ -82,7 +82,7 @@ def read_envelope(envelope: Envelope) -> Reading:
     if envelope.stream_text is not None:
         read_text = read_recorded if is_eventstream(exchange.headers) else read_stream
         return _read_stream(read_text(envelope.stream_text), exchange)
-    return _read_body(_body(envelope), exchange, envelope)
+    return _read_body(_body(envelope, exchange), exchange, envelope)
 
 
 def _exchange(envelope: Envelope) -> Exchange:
@@ -100,15 +100,40 @@ def _exchange(envelope: Envelope) -> Exchange:
     )
 
 
-def _body(envelope: Envelope) -> Any:
+def _body(envelope: Envelope, exchange: Exchange) -> Any:
     if envelope.response is not None:
         return envelope.response
     if envelope.response_text:
-        return decode_json(envelope.response_text)
+        return _json_body(envelope.response_text, exchange)
     if envelope.cache_hit or envelope.aborted or envelope.error_type or (envelope.http_status or 200) >= 400:  # noqa: PLR2004
         return {}  # nothing came back, and the envelope says why
+    if envelope.http_status is not None and envelope.http_status not in _WITH_CONTENT:
+        detail = f"HTTP {envelope.http_status} without content; the reply of a model call would be right"
+        raise BadRecordError(Reason.NOT_A_CALL, "http_status", detail)
     detail = "none of response, events, response_text, stream_text is there"
     raise BadRecordError(Reason.INVALID_ENVELOPE, "response", detail)
+
+
+_WITH_CONTENT: Final = frozenset({200, 201, 202})
+
+
+def _json_body(body: str, exchange: Exchange) -> Any:
+    try:
+        return decode_json(body)
+    except BadRecordError as bad:
+        if _is_other_traffic({}, exchange):
+            detail = "no JSON, from a host that is no known provider and with no model asked for"
+            raise BadRecordError(Reason.NOT_A_CALL, "response_text", detail) from bad
+        raise
+
+
+def _is_other_traffic(body: dict[str, Any], exchange: Exchange) -> bool:
+    """Whether nothing hints at a model call: recorders keep pages, pictures and other services' replies as well."""
+    unknown = exchange.url and not exchange.provider and not exchange.request_model and exchange.api is None
+    return bool(unknown) and _SIGNS.isdisjoint(body)
+
+
+_SIGNS: Final = frozenset({"model", "usage", "usageMetadata", "choices", "candidates", "completion", "tokens"})
 
 
 def _read_body(body: Any, exchange: Exchange, envelope: Envelope) -> Reading:
@@ -125,6 +150,8 @@ def _read_body(body: Any, exchange: Exchange, envelope: Envelope) -> Reading:
     if envelope.cache_hit or envelope.aborted or envelope.error_type:
         return Reading(usage_reading="")
     detail = f"no known API answers with the fields {sorted(body)[:12]}"
+    if _is_other_traffic(body, exchange):
+        raise BadRecordError(Reason.NOT_A_CALL, "response", f"{detail}, and nothing in it hints at a model call")
     raise BadRecordError(Reason.UNKNOWN_SHAPE, "response", detail)
 
 

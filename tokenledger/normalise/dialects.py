@@ -25,6 +25,7 @@ from tokenledger.normalise import (
     openrouter,
     perplexity,
     realtime,
+    replicate,
     rerank,
     tgi,
     watsonx,
@@ -48,7 +49,8 @@ OF_PROVIDER: Final[dict[str, tuple[Dialect, ...]]] = {
     "cohere": (cohere.NO_CALL, cohere.REPLY),
     "mistral_ai": (mistral.CONVERSATION, mistral.OCR, mistral.CHAT),
     "writer": (writer.COMPLETIONS,),
-    "ibm.watsonx.ai": (watsonx.WATSONX,),
+    "ibm.watsonx.ai": (watsonx.WATSONX, watsonx.NO_CALL),
+    "replicate": (replicate.PREDICTION, replicate.NO_CALL),
 }
 """Dialects only one provider speaks, tried first: provider → dialects."""
 

@@ -21,20 +21,27 @@ _COUNTS: Final = (
 )
 
 
-def fits(body: Body, _exchange: Exchange) -> bool:
-    """`done` beside a model, or embeddings with Ollama's durations."""
+_OLD_EMBEDDING: Final = {"embedding"}
+_EMBEDDINGS: Final = frozenset({"embedding", "embeddings"})
+
+
+def fits(body: Body, exchange: Exchange) -> bool:
+    """`done` beside a model, or embeddings with Ollama's durations; the older embedding is a bare vector."""
+    if body.keys() == _OLD_EMBEDDING:
+        return exchange.url.endswith("/api/embeddings")
     if "model" not in body or "choices" in body:
         return False
     return "done" in body or ("embeddings" in body and ("total_duration" in body or "prompt_eval_count" in body))
 
 
-def read(body: Body, _exchange: Exchange) -> Reading:
+def read(body: Body, exchange: Exchange) -> Reading:
     """A reply, or the last line of a stream → its Reading."""
     prompt, answer = count(body, "prompt_eval_count", ""), count(body, "eval_count", "")
     reading = Reading(
         usage_reading="ollama",
-        api="chat" if "message" in body else "embeddings" if "embeddings" in body else "generate",
+        api="chat" if "message" in body else "generate" if _EMBEDDINGS.isdisjoint(body) else "embeddings",
         engine="ollama",
+        provider=None if exchange.provider else "ollama",
         response_model=text(body, "model"),
         created_at_us=parse_time(text(body, "created_at")),
         finish_reason=text(body, "done_reason"),

@@ -70,6 +70,7 @@ PROVIDERS: Final = (
     Provider(
         name="aleph_alpha", aliases=("aleph-alpha", "alephalpha"), hosts=("api.aleph-alpha.com",), unique_ids=False
     ),
+    Provider(name="replicate", hosts=("api.replicate.com", "replicate.net")),
     Provider(name="vllm", aliases=("hosted_vllm",), self_hosted=True),
     Provider(name="llama.cpp", aliases=("llamacpp", "llama_cpp", "llama-cpp"), self_hosted=True, unique_ids=False),
     # Ollama's OpenAI-shaped ids are small random numbers ("chatcmpl-527"), and its native replies have none.

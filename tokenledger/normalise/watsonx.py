@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from tokenledger.normalise.assemble import parse_time
 from tokenledger.normalise.leaves import carve_input, carve_output
-from tokenledger.normalise.reading import Body, Dialect, Event, Exchange, Reading, count, text
+from tokenledger.normalise.reading import BadRecordError, Body, Dialect, Event, Exchange, Reading, count, text
+from tokenledger.records.reasons import Reason
 
 _UNFINISHED: Final = frozenset({"not_finished", "NOT_FINISHED"})
 
@@ -62,3 +63,16 @@ def fold(events: list[Event]) -> tuple[Body, bool]:
 
 
 WATSONX = Dialect("watsonx", fits, read, fold)
+
+
+def _is_no_call(body: Body, _exchange: Exchange) -> bool:
+    """IBM Cloud wraps what it stores in `entity` and `metadata`, and lists in `resources`."""
+    return ("entity" in body and "metadata" in body) or "resources" in body
+
+
+def _refuse(_body: Body, _exchange: Exchange) -> Reading:
+    detail = "a stored resource or a list of them; the reply of a model call would be right"
+    raise BadRecordError(Reason.NOT_A_CALL, "response", detail)
+
+
+NO_CALL = Dialect("watsonx.no_call", _is_no_call, _refuse, fold)
