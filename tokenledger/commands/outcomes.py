@@ -45,7 +45,8 @@ class Run:
     """The records of one run, in input order, each with a payload of the caller's."""
 
     def __init__(self, spill_above_bytes: int = SPILL_ABOVE_BYTES) -> None:
-        self._spool: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=spill_above_bytes)  # noqa: SIM115 - see close
+        # The spool takes 0 for "never on disk"; here it means at once.
+        self._spool: IO[bytes] = tempfile.SpooledTemporaryFile(max(spill_above_bytes, 1))  # noqa: SIM115 - see close
         self._written_bytes = 0
         self._ends = array("Q")
         self._event_keys = array("q")

@@ -2,13 +2,12 @@
 
 import csv
 import io
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TextIO
 
 import msgspec
 from rich.console import Console
@@ -47,13 +46,21 @@ def _output(out: str | None) -> Iterator[IO[bytes]]:
 
 
 def _write_table(report: Report, output: IO[bytes]) -> None:
-    to_terminal = output is sys.stdout.buffer
-    text = io.TextIOWrapper(output, encoding="utf-8", write_through=True)
-    width = None if to_terminal and os.isatty(output.fileno()) else _PLAIN_WIDTH
-    console = Console(file=text, highlight=False, width=width, soft_wrap=False)
-    render(report.groups, report.shown_names(), console)
-    _summarise(report, console)
-    text.detach()
+    on_terminal = output is sys.stdout.buffer and sys.stdout.isatty()
+    with _text(output) as text:
+        console = Console(file=text, highlight=False, width=None if on_terminal else _PLAIN_WIDTH)
+        render(report.groups, report.shown_names(), console)
+        _summarise(report, console)
+
+
+@contextmanager
+def _text(output: IO[bytes], newline: str | None = None) -> Iterator[TextIO]:
+    """The same output for text. It is given back open: it may be stdout."""
+    text = io.TextIOWrapper(output, encoding="utf-8", newline=newline, write_through=True)
+    try:
+        yield text
+    finally:
+        text.detach()
 
 
 _PLAIN_WIDTH: Final = 180
@@ -133,15 +140,15 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write_csv(report: Report, records: Run, output: IO[bytes]) -> None:
-    text = io.TextIOWrapper(output, encoding="utf-8", newline="", write_through=True)
     rows = _table_rows(report, records)
     first = next(rows, None)
-    if first is not None:
+    if first is None:
+        return
+    with _text(output, newline="") as text:
         writer = csv.DictWriter(text, list(first), lineterminator="\n")
         writer.writeheader()
         writer.writerow(_cells(first))
         writer.writerows(map(_cells, rows))
-    text.detach()
 
 
 def _cells(row: dict[str, Any]) -> dict[str, Any]:
