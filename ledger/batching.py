@@ -104,6 +104,13 @@ class Batch:
 
     def _charge_group(self, group: Group) -> None:
         """Several records of calls nobody has heard of."""
+        if len({(one.event, one.response, one.priced.fingerprint) for one in group}) == 1:
+            # One record, several times: the first in the log stands, as `merge.resolve` has it.
+            first, *others = sorted(group, key=_place_in_log)
+            self._charge_single(first)
+            for other in others:
+                of(self.origins, other.priced).duplicates += 1
+            return
         self._apply(amending.amended([], [one.priced for one in group], []), group, {})
 
     def _repeats(self, groups: list[Group], known: Known) -> list[Group]:
@@ -197,6 +204,11 @@ class Batch:
         store.add_batch(connection, state, records=records, code_version=CODE_VERSION)
         store.move_offsets(connection, expected, reached)
         return Done(records=records, charged=len(rows.postings), origins=self.origins)
+
+
+def _place_in_log(one: Keyed) -> tuple[int, str, int, int]:
+    priced = one.priced
+    return priced.append_at_us, priced.topic, priced.partition, priced.offset
 
 
 def _keys(one: Keyed) -> tuple[bytes, ...]:
