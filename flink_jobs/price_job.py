@@ -10,7 +10,7 @@ from pyflink.table import EnvironmentSettings, StatementSet, TableEnvironment
 
 from flink_jobs import connectors
 from flink_jobs.operators import function
-from flink_jobs.settings import Settings
+from flink_jobs.settings import JOB_OPTIONS, Settings
 
 NAME = "price_job"
 
@@ -36,11 +36,7 @@ def environment(settings: Settings) -> TableEnvironment:
         "rest.address": settings.rest_host,
         "rest.port": str(settings.rest_port),
         "pipeline.name": NAME,
-        # Without reuse every operator copies each row for the next one.
-        "pipeline.object-reuse": "true",
-        # Threads of one process share one interpreter lock: scale by TaskManagers.
-        "parallelism.default": "1",
-        "python.execution-mode": "thread",
+        **JOB_OPTIONS,
     }.items():
         configuration.set_string(name, value)
     return TableEnvironment.create(

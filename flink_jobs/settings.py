@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Operator = Literal["price", "identity"]
+
+JOB_OPTIONS: Final = {
+    # Without reuse every operator copies each row for the next one.
+    "pipeline.object-reuse": "true",
+    # Threads of one process share one interpreter lock: scale by TaskManagers.
+    "parallelism.default": "1",
+    "python.execution-mode": "thread",
+    # A checkpoint commits the group's offsets, and there the job goes on after a restart. These stand here because a
+    # job takes them from the client that submits it, not from the cluster's configuration.
+    "execution.checkpointing.interval": "1 s",
+    "execution.checkpointing.mode": "AT_LEAST_ONCE",
+    "execution.checkpointing.timeout": "60 s",
+    "execution.checkpointing.tolerable-failed-checkpoints": "2147483647",
+    "restart-strategy.type": "fixed-delay",
+    "restart-strategy.fixed-delay.attempts": "2147483647",
+    "restart-strategy.fixed-delay.delay": "500 ms",
+}
+"""Flink's options of every job of ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -99,6 +99,23 @@ def test_a_job_killed_under_load_resumes_and_leaves_nothing_out(stack: RunningSt
     assert {_event_id(message) for message in outcomes} == set(sent)
 
 
+def test_the_job_commits_how_far_it_came_and_goes_on_from_there(stack: RunningStack) -> None:
+    """Without a commit each restart would read the whole topic again: right in the end, and slower every day."""
+    tenant = uuid.uuid4().hex
+    _send(stack, tenant, dict.fromkeys(map(str, range(40)), GOOD))
+    _outcomes(stack, tenant, count=40)
+    consumer = Consumer(_consumer_settings(stack) | {"group.id": "price_job"})
+    partitions = [TopicPartition(RAW.name, number) for number in range(RAW.partitions)]
+    ends = {one.partition: consumer.get_watermark_offsets(one, timeout=10)[1] for one in partitions}
+
+    def committed() -> bool:
+        found = consumer.committed(partitions, timeout=10)
+        return all(one.offset == ends[one.partition] or ends[one.partition] == 0 for one in found)
+
+    stack.wait_until(committed, f"the group to commit {ends}", within_s=20)
+    consumer.close()
+
+
 def _job(stack: RunningStack) -> tuple[str, int]:
     """The job's id and how often it restarted."""
     [job] = [job for job in flink(stack.layout, "/jobs/overview")["jobs"] if job["state"] == "RUNNING"]
