@@ -8,7 +8,7 @@ SHELL := /bin/bash
 export UV = $(shell command -v uv || echo $(CURDIR)/.local/tools/bin/uv)
 RUN = $(UV) run --no-sync
 STACK = $(RUN) python -m infra.local
-UNIT = tests --ignore=tests/integration --ignore=tests/faults
+UNIT = tests $(addprefix --ignore=tests/,fuzz conformance integration faults)
 SEED ?= 1
 MINUTES ?= 5
 
@@ -22,7 +22,7 @@ demo: setup ## real recorded traffic through Kafka, Flink and the ledger, and it
 	@$(RUN) python -m infra.demo
 
 test: check ## everything that proves it, with real servers
-	@$(RUN) pytest tests/integration
+	@$(RUN) pytest tests/fuzz tests/conformance tests/integration
 
 check: setup ## format, lint, types, unit tests; under a minute
 	@$(RUN) ruff format --check .
