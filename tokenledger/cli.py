@@ -18,8 +18,8 @@ COMMANDS: Final = {
     "models": ("tokenledger.commands.models", "the price list, with dates"),
     "samples": ("tokenledger.commands.samples", "fetch real recorded provider traffic to try things on"),
     "send": ("tokenledger.commands.send", "send log files into the stream"),
-    "costs": ("ledger.costs", "the cost table, from the ledger"),
-    "verify": ("ledger.verify", "prove that the ledger holds every record once and its sums agree"),
+    "costs": ("tokenledger.commands.costs", "the cost table, from the ledger"),
+    "verify": ("tokenledger.commands.verify", "prove that the ledger holds every record once and its sums agree"),
 }
 """Command → the module that does it, imported only when it is asked for."""
 
@@ -28,13 +28,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     wanted = given[0] if given and given[0] in COMMANDS else None
-    parser = _parser(wanted)
-    options = parser.parse_args(given)
-    if wanted is None:
-        parser.print_help()
-        return EXIT_FAILED
     try:
+        parser = _parser(wanted)
+        options = parser.parse_args(given)
+        if wanted is None:
+            parser.print_help()
+            return EXIT_FAILED
         return int(options.run(options))
+    except ModuleNotFoundError as missing:
+        needs = f"tokenledger {wanted} needs the package {missing.name}"
+        print(f"{needs}: run it as `uv run tokenledger` in a checkout, after `make setup`", file=sys.stderr)
+        return EXIT_FAILED
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
@@ -55,11 +59,7 @@ def _parser(wanted: str | None) -> argparse.ArgumentParser:
         if name != wanted:
             commands.add_parser(name, help=summary, add_help=False)
             continue
-        try:
-            command = import_module(module)
-        except ModuleNotFoundError as missing:
-            message = f"tokenledger {name} needs {missing.name}: run it from a checkout after `make setup`"
-            parser.exit(EXIT_FAILED, message + "\n")
+        command = import_module(module)
         described = commands.add_parser(
             name, help=summary, description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
         )

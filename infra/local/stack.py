@@ -53,6 +53,7 @@ class Stack:
                 supervision.start_program(program.name)
         for program in chosen:
             self._start(supervision, program)
+        self._tell_clients()
         self.say(f"up            in {time.monotonic() - started_at:.1f} s")
 
     def down(self) -> None:
@@ -122,6 +123,12 @@ class Stack:
             self._topics()
         if program.name == "postgres":
             self._database()
+
+    def _tell_clients(self) -> None:
+        """Where `tokenledger send`, `costs` and `verify` find this stack."""
+        settings = self.layout.client_environment()
+        text = "".join(f"{name}={value}\n" for name, value in settings.items())
+        (self.layout.root / "client.env").write_text(text, encoding="utf-8")
 
     def _topics(self) -> None:
         made, differences = topics.ensure(self.layout.kafka_bootstrap)

@@ -10,7 +10,6 @@ exit status: 0 all were acknowledged; 1 some were not (run the same command agai
 """
 
 import argparse
-import os
 import time
 from pathlib import Path
 from typing import Final
@@ -20,6 +19,7 @@ from rich.console import Console
 from tokenledger.commands.books import instant_us
 from tokenledger.commands.journal import Journal, RunFacts
 from tokenledger.commands.reading import add_reading_arguments, reading_options
+from tokenledger.commands.stack import environment
 from tokenledger.commands.traffic import Plan, Template, template, traffic
 from tokenledger.readers import Unreadable, expand, read
 from tokenledger.records.topics import RAW
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     add = parser.add_argument
     add_reading_arguments(parser)
-    add("--bootstrap", default=os.environ.get("TOKENLEDGER_KAFKA_BOOTSTRAP", _DEFAULT_BOOTSTRAP), metavar="HOST:PORT",
+    add("--bootstrap", default=environment().get("TOKENLEDGER_KAFKA_BOOTSTRAP", _DEFAULT_BOOTSTRAP), metavar="HOST:PORT",
         help=f"Kafka (default: TOKENLEDGER_KAFKA_BOOTSTRAP, else {_DEFAULT_BOOTSTRAP})")  # fmt: skip
     add("--topic", default=RAW.name, help=f"default: {RAW.name}")
     add("--capture", action="store_true", help="leave texts in: only where the tenant allows it")

@@ -5,8 +5,10 @@ from typing import Final
 import msgspec
 
 _DAY_MS: Final = 24 * 3600 * 1000
-# Above the record limit of `process`: what exceeds that is rejected with its bytes, not lost at the door.
-_MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
+# Above the record limit of `process`: what exceeds that is rejected with its bytes, not lost at the door. A rejected
+# record is the raw one with our headers beside it, so its topic takes more.
+_RAW_MAX_BYTES: Final = 6 * 1024 * 1024
+_MAX_BYTES: Final = 8 * 1024 * 1024
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,16 +24,16 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     """Topic settings as Kafka spells them."""
 
 
-def _config(retention_days: int) -> dict[str, str]:
+def _config(retention_days: int, max_bytes: int = _MAX_BYTES) -> dict[str, str]:
     return {
         # The record timestamp is the log's, never the producer's: an old event must not be deletable on arrival.
         "message.timestamp.type": "LogAppendTime",
         "retention.ms": str(retention_days * _DAY_MS),
-        "max.message.bytes": str(_MAX_MESSAGE_BYTES),
+        "max.message.bytes": str(max_bytes),
     }
 
 
-RAW: Final = Topic(name="llm.raw.v1", meaning="the producer's record, texts removed", config=_config(14))
+RAW: Final = Topic(name="llm.raw.v1", meaning="the producer's record, texts removed", config=_config(14, _RAW_MAX_BYTES))
 PRICED: Final = Topic(name="llm.priced.v1", meaning="PricedCall as JSON", config=_config(30))
 REJECTED: Final = Topic(name="llm.rejected.v1", meaning="the original bytes and, in headers, why", config=_config(14))
 
