@@ -103,9 +103,7 @@ def _tokens(rng: random.Random, trace: Path | None) -> Iterator[tuple[int, int]]
 _encode = msgspec.json.encode
 
 
-def _line(
-    rng: random.Random, number: int, tenant: int, at_us: int, input_tokens: int, output_tokens: int
-) -> bytes:
+def _line(rng: random.Random, number: int, tenant: int, at_us: int, input_tokens: int, output_tokens: int) -> bytes:
     provider, model = MODELS[number % len(MODELS)]
     cached = input_tokens // 2 if rng.random() < 0.5 else 0
     reply = _reply(provider)(f"{rng.getrandbits(96):024x}", model, input_tokens, output_tokens, cached)

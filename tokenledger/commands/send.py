@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     add = parser.add_argument
     add_reading_arguments(parser)
-    add("--bootstrap", default=environment().get("TOKENLEDGER_KAFKA_BOOTSTRAP", _DEFAULT_BOOTSTRAP), metavar="HOST:PORT",
-        help=f"Kafka (default: TOKENLEDGER_KAFKA_BOOTSTRAP, else {_DEFAULT_BOOTSTRAP})")  # fmt: skip
+    bootstrap = environment().get("TOKENLEDGER_KAFKA_BOOTSTRAP", _DEFAULT_BOOTSTRAP)
+    add("--bootstrap", default=bootstrap, metavar="HOST:PORT", help=f"Kafka (default: {bootstrap})")
     add("--topic", default=RAW.name, help=f"default: {RAW.name}")
     add("--capture", action="store_true", help="leave texts in: only where the tenant allows it")
     add("--tenants", type=_count, default=0, metavar="N", help="share the calls among N tenants, the first with most")

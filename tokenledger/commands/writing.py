@@ -79,12 +79,24 @@ def _summarise(report: Report, console: Console) -> None:
             f"{share(whole.priced, whole.calls)} of {whole.calls:,} calls have a known cost;"
             f" {whole.incomplete:,} are incomplete (no usage reported, no price, or paid by GPU time)"
         )
+    if nameless := _nameless(report):
+        console.print(
+            f"{nameless:,} calls name no provider we know, so no price list applies; if they are bare replies of one, add"
+            " --provider NAME"
+        )
     for reason, count in report.reasons.most_common():
         console.print(f"  {count:,} rejected: {reason}")
     for problem in report.problems[:_MOST_PROBLEMS]:
         console.print(f"  not read: {problem.source_file}: {problem.reason}: {problem.detail}", markup=False)
     if len(report.problems) > _MOST_PROBLEMS:
         console.print(f"  … and {len(report.problems) - _MOST_PROBLEMS:,} more files; all are in --format json")
+
+
+def _nameless(report: Report) -> int:
+    if "provider" not in report.names:
+        return 0
+    at = report.names.index("provider")
+    return sum(sums.calls for key, sums in report.groups.items() if key[at] == "unknown")
 
 
 def _write_jsonl(report: Report, records: Run, output: IO[bytes]) -> None:
