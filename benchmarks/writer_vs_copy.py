@@ -18,16 +18,16 @@ from msgspec.structs import replace
 from psycopg import sql
 
 from ledger import copying, store
-from ledger.ahead import Ahead
-from ledger.batching import apply
+from ledger import kafka as ledger_kafka
+from ledger import writer as ledger_writer
 from ledger.columns import CALL_COLUMNS, CALL_TYPES
 from ledger.database import Connection, connect
 from ledger.grouping import keyed
+from ledger.kafka import Read
 from ledger.migrate import migrate
 from ledger.posting import CallRow, Rows
 from ledger.private_postgres import AS_DEPLOYED, Server, running
 from ledger.received import Received
-from ledger.writer import tune_interpreter
 from tokenledger.merge import fingerprint, rank
 from tokenledger.records import Call, Latency, Line, PricedCall
 from tokenledger.records.wire import decode_priced, encode_priced
@@ -160,19 +160,14 @@ def _received(values: list[bytes], first: int) -> list[Received]:
 
 def write(side: Side, batches: list[list[bytes]]) -> None:
     """The write path as the writer runs it, from the bytes of the topic to the commit."""
-    values = iter(batches)
     first = 0
-
-    def read() -> list[Received]:
-        nonlocal first
-        made = _received(next(values), first)
-        first += len(made)
-        return made
-
-    with side.clock:
-        for received in Ahead(read):
-            reached = {_PLACE: received[-1].offset + 1}
-            apply(side.connection, side.state, received, reached=reached, now_us=time.time_ns() // 1000)
+    for values in batches:
+        reads = [Read(*_PLACE, first + index, value, list) for index, value in enumerate(values)]
+        first += len(reads)
+        with side.clock:
+            ledger_writer.write(
+                side.connection, side.state, reads, decode=ledger_kafka.received, now_us=time.time_ns() // 1000
+            )
 
 
 def copy(side: Side, batches: list[list[bytes]]) -> None:
@@ -236,7 +231,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8_000)
     parser.add_argument("--commit", choices=("on", "off"), default="on")
     asked = parser.parse_args()
-    tune_interpreter()
+    ledger_writer.tune_interpreter()
     with running(AS_DEPLOYED) as server:
         writer, plain = (Side(server, name, commit=asked.commit) for name in ("writer", "plain"))
         batches = list(workload(asked.records, batch=asked.batch))

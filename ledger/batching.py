@@ -31,6 +31,8 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     """Postings made."""
     origins: Origins
     """Outcomes counted."""
+    oldest_us: int | None
+    """The earliest append time of its records, µs UTC."""
 
 
 class Batch:
@@ -40,6 +42,9 @@ class Batch:
         self.connection = connection
         self.state = state
         self.rows = Rows(state, state.begin(now_us))
+        self.records = 0
+        self.charged = 0
+        self.oldest_us: int | None = None
         self.origins: Origins = {}
         self.rejected: list[tuple[Received, Rejected]] = []
         self.deleted_calls: list[Charged] = []
@@ -50,10 +55,13 @@ class Batch:
     def _make_months(self, table: str, instants_us: set[int]) -> None:
         self.state.make_months(table, instants_us, lambda days: store.ensure_months(self.connection, table, days))
 
-    def take(self, received: Iterable[Received]) -> None:
+    def take(self, received: Sequence[Received]) -> None:
         """Sort records out: new ones are written, those seen before counted."""
         self._make_months("postings", {self.rows.posted_at_us})
         self._make_months("lines", {self.rows.posted_at_us})
+        self.records += len(received)
+        oldest_us = min((one.record.append_at_us for one in received), default=self.oldest_us)
+        self.oldest_us = oldest_us if self.oldest_us is None else min(oldest_us or 0, self.oldest_us)
         fresh = []
         mark, origins = self.state.seen.mark, self.origins
         for one in received:
@@ -64,7 +72,8 @@ class Batch:
                 fresh.append(record)
             else:
                 self.reject(one, record)
-        self._write(fresh)
+        if fresh:
+            self._write(fresh)
 
     def reject(self, received: Received, rejected: Rejected) -> None:
         """Index a record that was refused."""
@@ -73,7 +82,7 @@ class Batch:
 
     def _write(self, fresh: list[PricedCall]) -> None:
         groups, keys = grouped(fresh)
-        known = store.known_keys(self.connection, keys) if keys else {}
+        known = store.known_keys(self.connection, keys)
         touching: list[Group] = []
         plain: list[Group] = []
         for group in groups:
@@ -82,6 +91,7 @@ class Batch:
         if touching:
             self._amend(self._repeats(touching, known), known)
         store.copy_lines(self.connection, self._charge_all(plain))
+        self._flush()
 
     def _charge_all(self, groups: list[Group]) -> Iterator[bytes]:
         """Charge calls nobody has heard of; yields lines whenever there are enough of them to send."""
@@ -185,10 +195,9 @@ class Batch:
             elif known[key] != charged[:2]:
                 self.moved_keys.append((key, charged))
 
-    def finish(self, expected: OffsetsByPartition, reached: OffsetsByPartition, *, records: int) -> Done:
-        """Write it all; the offsets last."""
-        connection, state, rows = self.connection, self.state, self.rows
-        self._make_months("calls", {row.charged.charged_at_us for row in rows.calls})
+    def _flush(self) -> None:
+        """Write the rows of one part; what is removed goes first, since some of it comes back changed."""
+        connection, rows = self.connection, self.rows
         if self.deleted_calls:
             store.delete_calls(connection, self.deleted_calls)
         if self.deleted_witnesses:
@@ -197,13 +206,22 @@ class Batch:
             store.flag_id_reuse(connection, self.flagged)
         if self.moved_keys:
             store.point_keys(connection, self.moved_keys)
-        store.add_numbers(connection, state)
+        for done in (self.deleted_calls, self.deleted_witnesses, self.flagged, self.moved_keys):
+            done.clear()
+        self._make_months("calls", {row.charged.charged_at_us for row in rows.calls})
         store.copy_rows(connection, rows)
-        store.add_rejected(connection, self.rejected, rows.posted_at_us)
+        self.charged += len(rows.postings)
+        rows.clear()
+
+    def finish(self, expected: OffsetsByPartition, reached: OffsetsByPartition) -> Done:
+        """Write what belongs to the whole; the offsets last."""
+        connection, state = self.connection, self.state
+        store.add_numbers(connection, state)
+        store.add_rejected(connection, self.rejected, self.rows.posted_at_us)
         store.add_origins(connection, self.origins, state.seen.touched())
-        store.add_batch(connection, state, records=records, code_version=CODE_VERSION)
+        store.add_batch(connection, state, records=self.records, code_version=CODE_VERSION)
         store.move_offsets(connection, expected, reached)
-        return Done(records=records, charged=len(rows.postings), origins=self.origins)
+        return Done(records=self.records, charged=self.charged, origins=self.origins, oldest_us=self.oldest_us)
 
 
 def _place_in_log(one: Keyed) -> tuple[int, str, int, int]:
@@ -247,16 +265,25 @@ def wanted_keys(
 
 
 def apply(
-    connection: Connection, state: State, received: Sequence[Received], *, reached: OffsetsByPartition, now_us: int
+    connection: Connection,
+    state: State,
+    parts: Iterable[Sequence[Received]],
+    *,
+    reached: OffsetsByPartition,
+    now_us: int,
 ) -> Done:
-    """Write one batch; `reached` is where to read on after it. Raises, and changes nothing, if it cannot."""
+    """Write one batch; `reached` is where to read on after it. Raises, and changes nothing, if it cannot.
+
+    It comes in parts, so that one can be decoded while Postgres takes the one before it.
+    """
     expected = {place: state.offsets[place] for place in reached}
     try:
         with connection.transaction():
             store.fence(connection, state.offsets)
             batch = Batch(connection, state, now_us)
-            batch.take(received)
-            done = batch.finish(expected, reached, records=len(received))
+            for part in parts:
+                batch.take(part)
+            done = batch.finish(expected, reached)
     except BaseException:
         state.rollback()
         raise

@@ -1,13 +1,14 @@
 """Kafka as the writer and `verify` see it: where partitions begin and end, who the cluster is, records in batches."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from ledger.received import Received
-from tokenledger.records import Reason, Rejected
+from tokenledger.records import PricedCall, Reason, Rejected
 from tokenledger.records.topics import PRICED
 from tokenledger.records.wire import decode_priced, decode_rejected
 
@@ -16,6 +17,17 @@ _UUID_TIMEOUT_S = 3.0
 
 Span = tuple[int, int]
 """First offset there is, and the offset the next record will get."""
+
+
+class Read(NamedTuple):
+    """One record as it was read."""
+
+    topic: str
+    partition: int
+    offset: int
+    value: bytes | None
+    headers: Callable[[], dict[str, str | bytes | None] | list[tuple[str, str | bytes | None]] | None]
+    """Asked only of rejected records."""
 
 
 class TopicFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,10 +92,9 @@ class KafkaSide:
         """Read on from here."""
         self._consumer.assign([TopicPartition(*place, offset) for place, offset in sorted(offsets.items())])
 
-    def batch(self, *, records: int, wait_ms: int) -> list[Message]:
+    def batch(self, *, records: int, wait_ms: int) -> list[Read]:
         """What came within the wait. Raises KafkaException for an error that will not pass by itself."""
-        found = self._consumer.consume(records, wait_ms / 1000)
-        return [message for message in found if _is_record(message)]
+        return [_read(message) for message in self._consumer.consume(records, wait_ms / 1000) if _is_record(message)]
 
     def lag(self, offsets: dict[tuple[str, int], int]) -> dict[tuple[str, int], int]:
         """Records not yet read, by what the client knows without asking."""
@@ -107,24 +118,30 @@ def _is_record(message: Message) -> bool:
     return False  # a broker that is away comes back; the client keeps trying
 
 
-def received(messages: Iterable[Message]) -> Iterator[Received]:
-    """Messages as records; what cannot be decoded is rejected at the place it was read from."""
-    for message in messages:
-        topic, partition, offset = str(message.topic()), int(message.partition() or 0), int(message.offset() or 0)
-        try:
-            record = decode_priced(message.value() or b"") if topic == PRICED.name else _rejected(message)
-        except (msgspec.MsgspecError, ValueError) as error:
-            record = Rejected(
-                reason=Reason.INTERNAL_ERROR,
-                stage="store",
-                detail=f"{topic}: {type(error).__name__}; expected a record as tokenledger.records.wire writes it",
-                topic=topic,
-                partition=partition,
-                offset=offset,
-            )
-        yield Received(topic, partition, offset, record)
+def _read(message: Message) -> Read:
+    # A record that was consumed has all three.
+    return Read(str(message.topic()), message.partition() or 0, message.offset() or 0, message.value(), message.headers)
 
 
-def _rejected(message: Message) -> Rejected:
-    headers = dict(message.headers() or [])
+def received(reads: Iterable[Read]) -> list[Received]:
+    """What was read, decoded; what cannot be is rejected at the place it was read from."""
+    return [Received(read.topic, read.partition, read.offset, _decoded(read)) for read in reads]
+
+
+def _decoded(read: Read) -> PricedCall | Rejected:
+    try:
+        return decode_priced(read.value or b"") if read.topic == PRICED.name else _rejected(read)
+    except (msgspec.MsgspecError, ValueError) as error:
+        return Rejected(
+            reason=Reason.INTERNAL_ERROR,
+            stage="store",
+            detail=f"{read.topic}: {type(error).__name__}; expected a record as tokenledger.records.wire writes it",
+            topic=read.topic,
+            partition=read.partition,
+            offset=read.offset,
+        )
+
+
+def _rejected(read: Read) -> Rejected:
+    headers = dict(read.headers() or [])
     return decode_rejected({name: value for name, value in headers.items() if isinstance(value, bytes)})

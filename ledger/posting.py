@@ -46,6 +46,11 @@ class Rows:
         self.calls: list[CallRow] = []
         self.witnesses: list[tuple[int, bytes, str, bytes]] = []
 
+    def clear(self) -> None:
+        """All of it is written."""
+        for written in (self.keys, self.postings, self.lines, self.calls, self.witnesses):
+            written.clear()
+
     def take_lines(self) -> bytes:
         """The lines that are ready, which are then gone from here."""
         ready = b"".join(self.lines)

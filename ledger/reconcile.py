@@ -84,9 +84,9 @@ def differences(journal: dict[Share, Total], ledger: dict[Share, Total]) -> list
     ]
 
 
-def compare(connection: Connection, journal: str) -> tuple[dict[Share, Total], list[str]]:
-    """The journal's totals and how the ledger's differ from them, for the journal's tenants."""
-    expected = journal_totals([journal], default_context())
+def compare(connection: Connection, journals: Iterable[str]) -> tuple[dict[Share, Total], list[str]]:
+    """The journals' totals and how the ledger's differ from them, for the journals' tenants."""
+    expected = journal_totals(journals, default_context())
     tenants = sorted({share.tenant_id for share in expected})
     return expected, differences(expected, ledger_totals(connection, tenants))
 

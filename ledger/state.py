@@ -70,7 +70,7 @@ class State:
 
     def make_months(self, table: str, instants_us: set[int], make: Callable[[list[int]], None]) -> None:
         """Have the partitions made that these instants need, unless this writer had them made before."""
-        days = {(table, at_us // _DAY_US) for at_us in instants_us} - self._days
+        days = {(table, at_us // _DAY_US) for at_us in instants_us} - self._days - self._fresh_days
         if days:
             make(sorted(day * _DAY_US for _, day in days))
             self._fresh_days |= days

@@ -10,9 +10,9 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 import psycopg
 
@@ -42,20 +42,49 @@ REFUSED: Final = (
 """The record is at fault, not the world: SQLSTATE classes 22 and 23, and what cannot even be sent."""
 
 _LONGEST_PAUSE_S: Final = 5.0
+PART_RECORDS: Final = 4_000
+"""Records decoded ahead while the ones before them are written. Each part costs four COPYs, so few large ones."""
 
 
-def write(connection: Connection, state: State, batch: Sequence[Received], *, now_us: int) -> list[Done]:
+class Placed(Protocol):
+    """Something read from a topic, decoded or not."""
+
+    @property
+    def topic(self) -> str:
+        """Topic it was read from."""
+
+    @property
+    def partition(self) -> int:
+        """Partition of that topic."""
+
+    @property
+    def offset(self) -> int:
+        """Offset in that partition."""
+
+
+P = TypeVar("P", bound=Placed)
+Decode = Callable[[Sequence[P]], list[Received]]
+
+
+def write(connection: Connection, state: State, batch: Sequence[P], *, decode: Decode[P], now_us: int) -> list[Done]:
     """Write all of a batch; a record that Postgres refuses is found by halving and rejected."""
     reached = {(one.topic, one.partition): one.offset + 1 for one in batch}
     try:
-        return [apply(connection, state, batch, reached=reached, now_us=now_us)]
+        with Ahead(parts(batch, decode)) as ahead:
+            return [apply(connection, state, ahead, reached=reached, now_us=now_us)]
     except REFUSED as error:
         if len(batch) == 1:
-            refused = [unstorable(batch[0], error)]
-            return [apply(connection, state, refused, reached=reached, now_us=now_us)]
+            refused = [unstorable(one, error) for one in decode(batch)]
+            return [apply(connection, state, [refused], reached=reached, now_us=now_us)]
         middle = len(batch) // 2
-        first = write(connection, state, batch[:middle], now_us=now_us)
-        return first + write(connection, state, batch[middle:], now_us=now_us)
+        first = write(connection, state, batch[:middle], decode=decode, now_us=now_us)
+        return first + write(connection, state, batch[middle:], decode=decode, now_us=now_us)
+
+
+def parts(batch: Sequence[P], decode: Decode[P]) -> Iterator[list[Received]]:
+    """The batch, decoded piece by piece."""
+    for first in range(0, len(batch), PART_RECORDS):
+        yield decode(batch[first : first + PART_RECORDS])
 
 
 def unstorable(one: Received, error: BaseException) -> Received:
@@ -134,30 +163,22 @@ def _opened(connection: Connection, kafka: KafkaSide, settings: Settings) -> Sta
 def _write_on(
     connection: Connection, state: State, kafka: KafkaSide, *, settings: Settings, stop: Stop, pulse: Pulse
 ) -> None:
-    def read() -> list[Received]:
-        return list(received(kafka.batch(records=settings.batch_records, wait_ms=settings.batch_wait_ms)))
-
-    ahead = Ahead(read)
-    try:
-        for batch in ahead:
-            pulse.beat()
-            if batch:
-                begun_s = time.perf_counter()
-                done = write(connection, state, batch, now_us=time.time_ns() // 1000)
-                _report(done, batch, seconds=time.perf_counter() - begun_s)
-            if stop.asked:
-                return
-            for (topic, partition), lag in kafka.lag(state.offsets).items():
-                LAG.labels(topic, partition).set(lag)
-    finally:
-        ahead.stop()
+    while not stop.asked:
+        batch = kafka.batch(records=settings.batch_records, wait_ms=settings.batch_wait_ms)
+        pulse.beat()
+        if batch:
+            begun_s = time.perf_counter()
+            done = write(connection, state, batch, decode=received, now_us=time.time_ns() // 1000)
+            _report(done, seconds=time.perf_counter() - begun_s)
+        for (topic, partition), lag in kafka.lag(state.offsets).items():
+            LAG.labels(topic, partition).set(lag)
 
 
-def _report(done: Sequence[Done], batch: Sequence[Received], *, seconds: float) -> None:
+def _report(done: Sequence[Done], *, seconds: float) -> None:
     BATCH_SECONDS.observe(seconds)
-    oldest_us = min(one.record.append_at_us for one in batch)
-    VISIBLE_SECONDS.observe(max(time.time() - oldest_us / 1e6, 0))
     for part in done:
+        if part.oldest_us is not None:
+            VISIBLE_SECONDS.observe(max(time.time() - part.oldest_us / 1e6, 0))
         for outcomes in part.origins.values():
             for name in ("winners", "losers", "duplicates", "rejected", "redelivered"):
                 # A superseded winner is counted back in the ledger; a counter only rises.

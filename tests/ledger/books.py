@@ -34,7 +34,7 @@ class Books:
         received = [Received(*PLACE, first + index, record) for index, record in enumerate(records)]
         self.batches += 1
         reached = {PLACE: first + len(records)}
-        return apply(self.connection, self.state, received, reached=reached, now_us=NOW_US + self.batches)
+        return apply(self.connection, self.state, [received], reached=reached, now_us=NOW_US + self.batches)
 
     def all(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows of a query."""
