@@ -46,11 +46,18 @@ def _output(out: str | None) -> Iterator[IO[bytes]]:
 
 
 def _write_table(report: Report, output: IO[bytes]) -> None:
-    on_terminal = output is sys.stdout.buffer and sys.stdout.isatty()
-    with _text(output) as text:
-        console = Console(file=text, highlight=False, width=None if on_terminal else _PLAIN_WIDTH)
-        render(report.groups, report.shown_names(), console)
-        _summarise(report, console)
+    if output is sys.stdout.buffer and sys.stdout.isatty():
+        _print_table(report, Console(highlight=False))
+        return
+    text = io.StringIO()
+    _print_table(report, Console(file=text, highlight=False, width=_PLAIN_WIDTH))
+    lines = [line.rstrip() for line in text.getvalue().splitlines()]
+    output.write("\n".join(line for line in lines if line).encode() + b"\n")
+
+
+def _print_table(report: Report, console: Console) -> None:
+    render(report.groups, report.shown_names(), console)
+    _summarise(report, console)
 
 
 @contextmanager
@@ -81,8 +88,8 @@ def _summarise(report: Report, console: Console) -> None:
         )
     if nameless := _nameless(report):
         console.print(
-            f"{nameless:,} calls name no provider we know, so no price list applies; if they are bare replies of one, add"
-            " --provider NAME"
+            f"{nameless:,} calls name no provider we know, so no price list applies to them;"
+            " if they are bare replies of one provider, add --provider NAME"
         )
     for reason, count in report.reasons.most_common():
         console.print(f"  {count:,} rejected: {reason}")
