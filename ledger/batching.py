@@ -32,7 +32,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     origins: Origins
     """Outcomes counted."""
     oldest_us: int | None
-    """The earliest append time of its records, µs UTC."""
+    """The append time of nearly its oldest record, µs UTC."""
 
 
 class Batch:
@@ -60,8 +60,10 @@ class Batch:
         self._make_months("postings", {self.rows.posted_at_us})
         self._make_months("lines", {self.rows.posted_at_us})
         self.records += len(received)
-        oldest_us = min((one.record.append_at_us for one in received), default=self.oldest_us)
-        self.oldest_us = oldest_us if self.oldest_us is None else min(oldest_us or 0, self.oldest_us)
+        if received:
+            # A partition's records come nearly in order, so the first is nearly the oldest: this feeds a metric only.
+            oldest_us = received[0].record.append_at_us
+            self.oldest_us = oldest_us if self.oldest_us is None else min(oldest_us, self.oldest_us)
         fresh = []
         mark, origins = self.state.seen.mark, self.origins
         for one in received:
@@ -85,9 +87,12 @@ class Batch:
         known = store.known_keys(self.connection, keys)
         touching: list[Group] = []
         plain: list[Group] = []
-        for group in groups:
-            touches = known and any(one.event in known or one.response in known for one in group)
-            (touching if touches else plain).append(group)
+        if known:
+            for group in groups:
+                touches = any(one.event in known or one.response in known for one in group)
+                (touching if touches else plain).append(group)
+        else:
+            plain = groups
         if touching:
             self._amend(self._repeats(touching, known), known)
         store.copy_lines(self.connection, self._charge_all(plain))

@@ -87,7 +87,9 @@ class Rows:
         subject = (charged.call_id, priced.offset, priced.partition, book_no, priced.cost_usd_pico is None)
         self.postings.append(copying.posting_row(posting, priced.latency, subject=subject, reverses=reverses))
         if priced.lines:
-            tenant_id, number = priced.call.tenant_id, state.rates.number
-            rate_nos = [number((tenant_id, rate(line))) for line in priced.lines]
+            tenant_id, rates = priced.call.tenant_id, state.rates
+            known = rates.known.get
+            keys = [(tenant_id, rate(line)) for line in priced.lines]
+            rate_nos = [known(key) or rates.number(key) for key in keys]
             sign = 1 if reverses is None else -1
             self.lines += copying.line_rows(posting, priced.lines, rate_nos=rate_nos, sign=sign)

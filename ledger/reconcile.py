@@ -96,7 +96,7 @@ def _candidate(priced: PricedCall) -> Candidate[list[tuple[Share, int, int]]]:
     model = priced.priced_model or call.response_model or call.request_model or ""
     shares = [(Share(call.tenant_id, model, _CALLS), 1, 0)]
     for line in priced.lines:
-        share = Share(call.tenant_id, line.model or model, line.meter)
+        share = Share(call.tenant_id, model, line.meter)
         shares.append((share, line.quantity, line.amount_usd_pico))
     return Candidate(
         tenant_id=call.tenant_id,

@@ -19,16 +19,17 @@ class Numbers(Generic[V]):
     """Gives every distinct value a number, once; a batch that fails gives its numbers back."""
 
     def __init__(self, known: dict[V, int]) -> None:
-        self._known = known
+        self.known = known
+        """Every value's number; look here first where calls are many."""
         self._next = max(known.values(), default=0) + 1
         self.fresh: dict[V, int] = {}
         """Values that this batch saw first."""
 
     def number(self, value: V) -> int:
         """The number of this value."""
-        found = self._known.get(value)
+        found = self.known.get(value)
         if found is None:
-            found = self._known[value] = self.fresh[value] = self._next
+            found = self.known[value] = self.fresh[value] = self._next
             self._next += 1
         return found
 
@@ -39,7 +40,7 @@ class Numbers(Generic[V]):
     def rollback(self) -> None:
         """They are not."""
         for value in self.fresh:
-            del self._known[value]
+            del self.known[value]
         self._next -= len(self.fresh)
         self.fresh = {}
 

@@ -262,8 +262,9 @@ def copy_rows(connection: Connection, rows: Rows) -> None:
     if rows.calls:
         with cursor.copy(_COPY_CALLS) as copy:
             copy.set_types((*_CALL_HEAD_TYPES, *CALL_TYPES))
+            write_row = copy.write_row
             for row in rows.calls:
-                copy.write_row(row.values())
+                write_row(row.values())
     # In key order: neighbours on an index page are written together.
     for statement, packed in ((_COPY_KEYS, [row for _, row in sorted(rows.keys)]), (_COPY_POSTINGS, rows.postings)):
         if packed:
