@@ -78,14 +78,14 @@ def _explain_all(priced: list[tuple[PricedCall, Found]], console: Console) -> No
     places = {id(one): found for one, found in priced}
     for resolved in resolve(candidate(one) for one, _ in priced):
         winner = resolved.winner.record
-        explain(winner, places[id(winner)], console)
+        explain(winner, places[id(winner)], console=console)
         for loser in (*resolved.losers, *resolved.duplicates):
             found = places[id(loser.record)]
             why = "repeats it" if loser in resolved.duplicates else "says something else and counts less"
             console.print(f"Another record, {found.source_file} line {found.line}, {why}; it costs nothing more.")
 
 
-def explain(priced: PricedCall, found: Found, console: Console) -> None:
+def explain(priced: PricedCall, found: Found, *, console: Console) -> None:
     """One call in words."""
     call = priced.call
     console.print(f"Call {call.event_id}  ({found.source_file}, line {found.line})")

@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("; ".join(f"{problem.source_file}: {problem.detail}" for problem in report.problems))
     _collect_rarely()
     with closing(Run(options.memory << 20)) as records:
-        _read_all(paths, options, report, records)
+        _read_all(paths, options, report=report, records=records)
         report.settle(records)
         write(report, records, output_format=options.format, out=options.out)
     return report.exit_status()
@@ -82,7 +82,7 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(message)
 
 
-def _read_all(paths: list[str], options: argparse.Namespace, report: Report, records: Run) -> None:
+def _read_all(paths: list[str], options: argparse.Namespace, *, report: Report, records: Run) -> None:
     context = Context(report.book)
     reading = reading_options(options)
     keep: Keeper = RowKeeper() if report.per_call else SumKeeper(report.names, report.groups)

@@ -65,7 +65,7 @@ def _journalled(message: traffic.Message, delivered: Message) -> Journalled:
 
 
 def deliver(
-    messages: Iterable[traffic.Message], journal: Journal | None, options: argparse.Namespace, *, expected: int
+    messages: Iterable[traffic.Message], journal: Journal | None, *, options: argparse.Namespace, expected: int
 ) -> int:
     """Send what the journal does not hold yet; the exit status."""
     producer = Producer(_settings(options.bootstrap))
@@ -81,15 +81,15 @@ def deliver(
                 break
             if message.n in known:
                 continue
-            _produce(producer, message, delivery, topic=options.topic)
+            _produce(producer, message, delivery=delivery, topic=options.topic)
             sent += 1
             if options.rate:
-                _keep_pace(producer, sent, options.rate, started_s)
+                _keep_pace(producer, sent, rate=options.rate, started_s=started_s)
         while producer.flush(1.0) and not _given_up(delivery):
             advance(delivery.acknowledged + len(known))
     if journal is not None:
         journal.close()
-    return _conclude(delivery, sent, len(known), time.monotonic() - started_s)
+    return _conclude(delivery, sent=sent, known=len(known), elapsed_s=time.monotonic() - started_s)
 
 
 def _given_up(delivery: Delivery) -> bool:
@@ -124,7 +124,7 @@ def _check_topic(producer: Producer, options: argparse.Namespace) -> None:
         raise ValueError(message)
 
 
-def _produce(producer: Producer, message: traffic.Message, delivery: Delivery, *, topic: str) -> None:
+def _produce(producer: Producer, message: traffic.Message, *, delivery: Delivery, topic: str) -> None:
     headers: list[tuple[str, str | bytes | None]] = list(message.headers.items())
     answered = partial(delivery.done, message)
     while True:
@@ -140,7 +140,7 @@ def _produce(producer: Producer, message: traffic.Message, delivery: Delivery, *
         producer.poll(0)
 
 
-def _keep_pace(producer: Producer, sent: int, rate: float, started_s: float) -> None:
+def _keep_pace(producer: Producer, sent: int, *, rate: float, started_s: float) -> None:
     ahead_s = sent / rate - (time.monotonic() - started_s)
     if ahead_s > _SLACK_S:
         producer.poll(ahead_s)
@@ -170,7 +170,7 @@ def _bar(expected: int, *, quiet: bool) -> Iterator[Any]:
         yield lambda completed: bar.update(task, completed=completed)
 
 
-def _conclude(delivery: Delivery, sent: int, known: int, elapsed_s: float) -> int:
+def _conclude(delivery: Delivery, *, sent: int, known: int, elapsed_s: float) -> int:
     console = Console(stderr=True, highlight=False)
     before = f" ({known:,} were acknowledged before)" if known else ""
     rate = f", {delivery.acknowledged / elapsed_s:,.0f} a second" if delivery.acknowledged else ""

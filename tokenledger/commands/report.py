@@ -41,11 +41,11 @@ class RowKeeper:
 
     def call(self, priced: PricedCall, found: Found) -> bytes:
         """The row of a call."""
-        return row_json(priced, found.source_file, found.line)
+        return row_json(priced, found)
 
     def rejected(self, rejected: Rejected, found: Found) -> bytes:
         """The row of a rejected record."""
-        return rejected_json(rejected, found.source_file, found.line)
+        return rejected_json(rejected, found)
 
 
 class SumKeeper:
@@ -129,7 +129,7 @@ class Report:
             self.groups = {(*key, _NAMES[Outcome.CALL]): sums for key, sums in self.groups.items()}
         for index, outcome in enumerate(self.outcomes):
             if outcome in _HIDDEN:
-                self._take_back(records, index, _NAMES[Outcome(outcome)])
+                self._take_back(records, index, outcome=_NAMES[Outcome(outcome)])
         for index in records.reused:
             key, sums = _decode(records.payload(index))
             self.groups[self._shown(key, "call")].anomalies += not sums.anomalies
@@ -138,7 +138,7 @@ class Report:
             key = (NOT_UNDERSTOOD, *("" for _ in self.names[1:]))
             self.groups[self._shown(key, "rejected")] = Sums(rejected=rejected)
 
-    def _take_back(self, records: Run, index: int, outcome: str) -> None:
+    def _take_back(self, records: Run, index: int, *, outcome: str) -> None:
         key, sums = _decode(records.payload(index))
         counted = self._shown(key, "call")
         self.groups[counted].add(sums, times=-1)

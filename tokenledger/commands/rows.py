@@ -4,6 +4,7 @@ from typing import Final
 
 import msgspec
 
+from tokenledger.readers import Found
 from tokenledger.records.priced import Latency, Line, PricedCall
 from tokenledger.records.rejected import Rejected
 
@@ -90,13 +91,13 @@ class RejectedRow(msgspec.Struct, gc=False):
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def row_json(priced: PricedCall, source_file: str, line: int) -> bytes:
+def row_json(priced: PricedCall, found: Found) -> bytes:
     """The row of a call, as JSON without its outcome."""
     call = priced.call
     return _encode(
         Row(
-            source_file=source_file,
-            line=line,
+            source_file=found.source_file,
+            line=found.line,
             event_id=call.event_id,
             event_key=call.event_key,
             response_key=call.response_key,
@@ -138,11 +139,11 @@ def row_json(priced: PricedCall, source_file: str, line: int) -> bytes:
     )
 
 
-def rejected_json(rejected: Rejected, source_file: str, line: int) -> bytes:
+def rejected_json(rejected: Rejected, found: Found) -> bytes:
     """The row of a rejected record, as JSON without its outcome."""
     refusal = Refusal(rejected.reason.value, rejected.field, rejected.detail)
     return _encode(
-        RejectedRow(refusal, source_file, line, rejected.event_id, rejected.tenant_id, rejected.stage),
+        RejectedRow(refusal, found.source_file, found.line, rejected.event_id, rejected.tenant_id, rejected.stage),
     )
 
 

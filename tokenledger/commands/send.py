@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     """Send the files."""
     problems: list[Unreadable] = []
     paths = expand(options.files, problems.append)
-    templates = _load(paths, options, problems)
+    templates = _load(paths, options, problems=problems)
     console = Console(stderr=True, highlight=False)
     for problem in problems:
         console.print(f"not read: {problem.source_file}: {problem.reason}: {problem.detail}", markup=False)
@@ -72,10 +72,10 @@ def run(options: argparse.Namespace) -> int:
     plan = _plan(options, now_us)
     messages = traffic(templates, plan)
     expected = round(len(templates) * plan.repeat * (1 + plan.duplicates))
-    return deliver(messages, journal, options, expected=expected)
+    return deliver(messages, journal, options=options, expected=expected)
 
 
-def _load(paths: list[str], options: argparse.Namespace, problems: list[Unreadable]) -> list[Template]:
+def _load(paths: list[str], options: argparse.Namespace, *, problems: list[Unreadable]) -> list[Template]:
     """All records, taken apart. They are kept: a run that is taken up must be able to count them."""
     reading = reading_options(options, redact=not options.capture)
     return [template(found) for found in read(paths, reading, on_problem=problems.append)]

@@ -193,11 +193,11 @@ def _value(recorded: Template, suffix: str, *, feature: str | None, at_us: int |
     if recorded.rest is None or (not suffix and feature is None and at_us is None):
         return recorded.value
     if feature is None and at_us is None:
-        return _with_fresh_id(recorded.value or b"", recorded, suffix)
+        return _with_fresh_id(recorded.value or b"", recorded, suffix=suffix)
     stated = {} if feature is None else {"feature": feature}
     changed: dict[str, object] = stated | _times(recorded, at_us)
     opening = _encode(changed)[:-1]
-    rest = _with_fresh_id(recorded.rest, recorded, suffix)
+    rest = _with_fresh_id(recorded.rest, recorded, suffix=suffix)
     return opening + (b"" if rest == b"}" else b",") + rest
 
 
@@ -212,7 +212,7 @@ def _times(recorded: Template, at_us: int | None) -> dict[str, object]:
     return moved
 
 
-def _with_fresh_id(value: bytes, recorded: Template, suffix: str) -> bytes:
+def _with_fresh_id(value: bytes, recorded: Template, *, suffix: str) -> bytes:
     """Every mention of the reply's id is replaced, so that its stream's events still agree."""
     if not suffix or recorded.response_id is None:
         return value

@@ -50,7 +50,7 @@ def read(
             on_problem(Unreadable(path, unreadable.reason, unreadable.detail))
             continue
         try:
-            yield from _watched(source, options, on_bytes)
+            yield from _watched(source, options, on_bytes=on_bytes)
         except UnreadableError as unreadable:
             on_problem(Unreadable(path, unreadable.reason, unreadable.detail))
         except (OSError, EOFError) as error:  # a gzip file that was cut, a disk that fails
@@ -59,7 +59,7 @@ def read(
             source.close()
 
 
-def _watched(source: Source, options: Options, on_bytes: Callable[[int], None]) -> Iterator[Found]:
+def _watched(source: Source, options: Options, *, on_bytes: Callable[[int], None]) -> Iterator[Found]:
     origin = source.origin(tenant_id=options.tenant_id, provider=options.provider, redact=options.redact)
     done_bytes = 0
     for count, found in enumerate(_records(source, origin), 1):
@@ -113,7 +113,7 @@ def _lines(content: IO[bytes]) -> Iterator[tuple[int, bytes]]:
 
 
 def _document(content: bytes, origin: Origin) -> Iterator[Found]:
-    yield from records_of(content.removeprefix(b"\xef\xbb\xbf"), origin, 1)
+    yield from records_of(content.removeprefix(b"\xef\xbb\xbf"), origin.at(1))
 
 
 _WHOLE: Final[dict[Format, Callable[[bytes, Origin], Iterator[Found]]]] = {

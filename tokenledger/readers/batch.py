@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tokenledger.readers.found import Found, Origin
+from tokenledger.readers.found import Found, Place
 from tokenledger.readers.redact import request_without_texts
 
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
@@ -44,23 +44,24 @@ def is_batch(response: msgspec.Raw, request: msgspec.Raw) -> bool:
     return bool(request) and b'"contents"' in bytes(request) and b'"usageMetadata"' in bytes(response)
 
 
-def results(value: bytes, origin: Origin, line: int) -> Iterator[Found]:
+def results(value: bytes, place: Place) -> Iterator[Found]:
     """The call of one result line."""
+    origin = place.origin
     try:
         result = _line.decode(value)
         envelope = _envelope(result)
     except msgspec.DecodeError:
-        yield origin.found(line, value, {})
+        yield place.found(value, {})
         return
     if origin.provider:
         envelope.setdefault("provider", origin.provider)
-    envelope |= {"processing": "batch", "container_id": origin.file_hash(), "container_part": line - 1}
+    envelope |= {"processing": "batch", "container_id": origin.file_hash(), "container_part": place.line - 1}
     if isinstance(result.request, dict):
         envelope["request"] = request_without_texts(result.request) if origin.redact else result.request
     headers = {}
     if isinstance(result.id, str) and result.id:
         headers = {"ce_id": result.id.encode(), "ce_source": b"batch"}
-    yield origin.found(line, _encode(envelope), headers)
+    yield place.found(_encode(envelope), headers)
 
 
 def _envelope(result: _Line) -> dict[str, Any]:

@@ -70,17 +70,33 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     def _stated(self) -> bytes:
         return b'"provider":%s,' % msgspec.json.encode(self.provider) if self.provider else b""
 
-    def found(self, line: int, value: bytes | None, headers: dict[str, bytes], *, part: int | None = None) -> Found:
-        """The record at `line`; an id, a source and a tenant are set where `headers` has none."""
+    def at(self, line: int) -> "Place":
+        """The place of a record."""
+        return Place(self, line)
+
+
+class Place(NamedTuple):
+    """Where a record stands."""
+
+    origin: Origin
+    """The file."""
+    line: int
+    """Line of a line-based file, ordinal in any other; from 1."""
+    part: int | None = None
+    """Which of several records of that line, from 0."""
+
+    def found(self, value: bytes | None, headers: dict[str, bytes]) -> Found:
+        """The record of this place; an id, a source and a tenant are set where `headers` has none."""
+        origin = self.origin
         if "ce_id" not in headers:
             # The same file gives the same ids wherever it lies, so reading it twice charges nothing twice.
-            place = f"{line}" if part is None else f"{line}.{part}"
-            headers["ce_id"] = f"{self.file_hash()}-{place}".encode()
+            spot = f"{self.line}" if self.part is None else f"{self.line}.{self.part}"
+            headers["ce_id"] = f"{origin.file_hash()}-{spot}".encode()
             headers.setdefault("ce_source", FILE_SOURCE)
-        headers.setdefault("ce_tenantid", self.tenant_id)
+        headers.setdefault("ce_tenantid", origin.tenant_id)
         headers.setdefault("ce_type", _ENVELOPE)
-        raw = RawEvent(value=value, headers=headers, offset=line, append_at_us=self.modified_at_us)
-        return Found(self.source_file, line, raw)
+        raw = RawEvent(value=value, headers=headers, offset=self.line, append_at_us=origin.modified_at_us)
+        return Found(origin.source_file, self.line, raw)
 
 
 _ENVELOPE: Final = ENVELOPE_TYPE.encode()

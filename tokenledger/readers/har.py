@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from tokenledger.readers.exchange import Exchange, base64_or_none, envelope_of, time_us
-from tokenledger.readers.found import Found, Origin, UnreadableError
+from tokenledger.readers.found import Found, Place, UnreadableError
 
 
 class _Text(msgspec.Struct):
@@ -49,7 +49,7 @@ _har: Final = msgspec.json.Decoder(_Har)
 _MS: Final = 1000
 
 
-def entries(value: bytes, origin: Origin, line: int) -> Iterator[Found]:
+def entries(value: bytes, place: Place) -> Iterator[Found]:
     """The entries of a HAR file. Raises UnreadableError where `log` holds none."""
     try:
         listed = _har.decode(value).log.entries
@@ -59,9 +59,8 @@ def entries(value: bytes, origin: Origin, line: int) -> Iterator[Found]:
         ) from None
     for ordinal, entry in enumerate(listed, 1):
         exchange = _exchange(entry)
-        body, headers = envelope_of(exchange, capture=not origin.redact)
-        yield origin.found(ordinal, body, headers)
-    del line
+        body, headers = envelope_of(exchange, capture=not place.origin.redact)
+        yield place._replace(line=ordinal).found(body, headers)
 
 
 def _exchange(recorded: Any) -> Exchange:

@@ -12,7 +12,7 @@ import msgspec
 
 from tokenledger.normalise.litellm import PAYLOAD_TYPE
 from tokenledger.readers import batch, har, otlp
-from tokenledger.readers.found import Found, Origin
+from tokenledger.readers.found import Found, Origin, Place
 from tokenledger.readers.vcr import interactions
 from tokenledger.records.raw import RawEvent
 
@@ -90,11 +90,11 @@ def records_of_lines(lines: Iterable[tuple[int, bytes]], origin: Origin) -> Iter
         try:
             event = decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            yield from records_of(line, origin, number)
+            yield from records_of(line, origin.at(number))
             continue
         value = bytes(event.data)
         if not event.id or not event.type or value == b"null":
-            yield from records_of(line, origin, number)
+            yield from records_of(line, origin.at(number))
             continue
         headers = {
             "ce_id": event.id.encode(),
@@ -111,44 +111,44 @@ def records_of_lines(lines: Iterable[tuple[int, bytes]], origin: Origin) -> Iter
         yield Found(source_file, number, raw)
 
 
-def records_of(value: bytes, origin: Origin, line: int, *, part: int | None = None) -> Iterator[Found]:
+def records_of(value: bytes, place: Place) -> Iterator[Found]:
     """The records in one JSON value: none in an empty array, one in a reply, many in a container."""
     try:
         shape = _shape.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        yield from _no_object(value, origin, line, part=part)
+        yield from _no_object(value, place)
         return
     if shape.specversion:
-        yield _cloud_event(shape, value, origin, line)
+        yield _cloud_event(shape, value, place=place)
     elif shape.append_at_us and shape.headers:
-        yield _journalled(value, origin, line)
+        yield _journalled(value, place)
     elif shape.response or shape.response_text or shape.events or shape.stream_text:
-        yield from _with_reply(shape, value, origin, line)
+        yield from _with_reply(shape, value, place=place)
     else:
-        yield from _other(shape, value, origin, line, part=part)
+        yield from _other(shape, value, place=place)
 
 
-def _with_reply(shape: _Shape, value: bytes, origin: Origin, line: int) -> Iterator[Found]:
+def _with_reply(shape: _Shape, value: bytes, *, place: Place) -> Iterator[Found]:
     if shape.custom_id or batch.is_batch(shape.response, shape.request):
-        yield from batch.results(value, origin, line)
+        yield from batch.results(value, place)
     elif shape.done:  # Ollama's /api/generate answers under "response"
-        yield origin.found(line, origin.reply(value), {})
+        yield place.found(place.origin.reply(value), {})
     else:
-        yield origin.found(line, value, {})
+        yield place.found(value, {})
 
 
-def _other(shape: _Shape, value: bytes, origin: Origin, line: int, *, part: int | None) -> Iterator[Found]:
+def _other(shape: _Shape, value: bytes, *, place: Place) -> Iterator[Found]:
     split = _CONTAINERS.get(next((name for name in _CONTAINERS if getattr(shape, name)), ""))
     if split:
-        yield from split(value, origin, line)
+        yield from split(value, place)
     elif shape.custom_llm_provider or (shape.response_cost and shape.call_type):
-        yield origin.found(line, value, _litellm_headers(shape), part=part)
+        yield place.found(value, _litellm_headers(shape))
     elif shape.attributes and shape.name:
-        yield otlp.span_record(value, _any.decode(value), origin, line=line, part=part)
+        yield otlp.span_record(value, _any.decode(value), place=place)
     elif (shape.provider or shape.url) and (shape.cache_hit or shape.http_status or shape.error_type):
-        yield origin.found(line, value, {}, part=part)  # an envelope whose call brought no reply
+        yield place.found(value, {})  # an envelope whose call brought no reply
     else:
-        yield origin.found(line, origin.reply(value), {}, part=part)
+        yield place.found(place.origin.reply(value), {})
 
 
 def _litellm_headers(shape: _Shape) -> dict[str, bytes]:
@@ -158,18 +158,18 @@ def _litellm_headers(shape: _Shape) -> dict[str, bytes]:
     return headers | {"ce_id": identity, "ce_source": b"litellm"} if identity else headers
 
 
-def _no_object(value: bytes, origin: Origin, line: int, *, part: int | None) -> Iterator[Found]:
+def _no_object(value: bytes, place: Place) -> Iterator[Found]:
     """An array holds records, or the chunks of one stream; anything else is what `process` makes of it."""
     try:
         elements = msgspec.json.decode(value, type=list[msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        yield origin.found(line, value, {}, part=part)
+        yield place.found(value, {})
         return
     if elements and is_stream_chunk(bytes(elements[0])):
-        yield origin.found(line, origin.reply(value), {}, part=part)
+        yield place.found(place.origin.reply(value), {})
         return
     for index, element in enumerate(elements):
-        yield from records_of(bytes(element), origin, line, part=index)
+        yield from records_of(bytes(element), place._replace(part=index))
 
 
 def is_stream_chunk(value: bytes) -> bool:
@@ -194,7 +194,7 @@ def _is_gemini_chunk(chunk: dict[str, Any]) -> bool:
     return "finishReason" not in candidates[0]
 
 
-def _cloud_event(shape: _Shape, value: bytes, origin: Origin, line: int) -> Found:
+def _cloud_event(shape: _Shape, value: bytes, *, place: Place) -> Found:
     """A structured CloudEvent as what binary mode would have carried: attributes as headers, data as value."""
     headers: dict[str, bytes] = {}
     for name in _ATTRIBUTES:
@@ -203,11 +203,11 @@ def _cloud_event(shape: _Shape, value: bytes, origin: Origin, line: int) -> Foun
             headers["ce_" + name] = attribute
     if shape.data_base64:
         try:
-            return origin.found(line, base64.b64decode(_text.decode(shape.data_base64), validate=True), headers)
+            return place.found(base64.b64decode(_text.decode(shape.data_base64), validate=True), headers)
         except (msgspec.DecodeError, binascii.Error, UnicodeDecodeError):
-            return origin.found(line, value, headers)
+            return place.found(value, headers)
     data = bytes(shape.data)
-    return origin.found(line, None if data == b"null" else data, headers)
+    return place.found(None if data == b"null" else data, headers)
 
 
 def _attribute(raw: bytes) -> bytes:
@@ -248,13 +248,13 @@ class Journalled(msgspec.Struct, gc=False, omit_defaults=True):
 _journal_line: Final = msgspec.json.Decoder(Journalled)
 
 
-def _journalled(value: bytes, origin: Origin, line: int) -> Found:
+def _journalled(value: bytes, place: Place) -> Found:
     """The record as the stream sees it: same headers, origin and append time, so the same price."""
     try:
         record = _journal_line.decode(value)
         sent = base64.b64decode(record.value_base64) if record.value_base64 is not None else record.value
     except (msgspec.DecodeError, binascii.Error):
-        return origin.found(line, value, {})
+        return place.found(value, {})
     raw = RawEvent(
         value=sent.encode() if isinstance(sent, str) else sent,
         headers={name: text.encode() for name, text in record.headers.items()},
@@ -264,10 +264,10 @@ def _journalled(value: bytes, origin: Origin, line: int) -> Found:
         offset=record.offset,
         append_at_us=record.append_at_us,
     )
-    return Found(origin.source_file, line, raw)
+    return Found(place.origin.source_file, place.line, raw)
 
 
-_CONTAINERS: Final[dict[str, Callable[[bytes, Origin, int], Iterator[Found]]]] = {
+_CONTAINERS: Final[dict[str, Callable[[bytes, Place], Iterator[Found]]]] = {
     "resourceSpans": otlp.spans,
     "resource_spans": otlp.spans,
     "log": har.entries,

@@ -23,7 +23,7 @@ _MAX_GZIP_LAYERS: Final = 2
 class Source:
     """One file to read: its bytes unpacked, how many bytes it has on disk, and what its records share."""
 
-    def __init__(self, name: str, opened: IO[bytes], size_bytes: int, modified_at_us: int) -> None:
+    def __init__(self, name: str, opened: IO[bytes], *, size_bytes: int, modified_at_us: int) -> None:
         self.name = name
         self.size_bytes = size_bytes
         self.modified_at_us = modified_at_us
@@ -84,7 +84,7 @@ def open_source(name: str) -> Source:
         raise UnreadableError("not_permitted", "the file may not be read by this user") from None
     except OSError as error:
         raise UnreadableError("not_readable", error.strerror or str(error)) from None
-    return Source(name, opened, status.st_size, status.st_mtime_ns // 1000)
+    return Source(name, opened, size_bytes=status.st_size, modified_at_us=status.st_mtime_ns // 1000)
 
 
 def _spooled_stdin() -> Source:
@@ -94,7 +94,7 @@ def _spooled_stdin() -> Source:
     while chunk := sys.stdin.buffer.read(_CHUNK_BYTES):
         spool.write(chunk)
         size_bytes += len(chunk)
-    return Source(STDIN, spool, size_bytes, time.time_ns() // 1000)
+    return Source(STDIN, spool, size_bytes=size_bytes, modified_at_us=time.time_ns() // 1000)
 
 
 def expand(names: Iterable[str], on_problem: Callable[[Unreadable], None]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from tokenledger.readers.found import Found, Origin
+from tokenledger.readers.found import Found, Origin, Place
 
 _decode: Final = msgspec.json.decode
 _BLANK_LINE: Final = re.compile(r"\r?\n\r?\n")
@@ -19,7 +19,7 @@ _BEGINS: Final = re.compile(r"^data:\s*\{\s*\"type\"\s*:\s*\"(message_start|resp
 def sse(content: bytes, origin: Origin) -> Iterator[Found]:
     """The calls of a file of server-sent events."""
     for ordinal, transcript in enumerate(_cut(content.decode(errors="replace")), 1):
-        yield origin.found(ordinal, origin.stream(transcript), {})
+        yield origin.at(ordinal).found(origin.stream(transcript), {})
 
 
 def _cut(text: str) -> Iterator[str]:
@@ -48,17 +48,17 @@ def ndjson(lines: Iterable[tuple[int, bytes]], origin: Origin) -> Iterator[Found
     for number, line in lines:
         done, identity = _place(line)
         if kept and identity is not None and of is not None and identity != of:
-            yield _transcript(kept, origin, first)
+            yield _transcript(kept, origin.at(first))
             kept = []
         if not kept:
             first = number
         kept.append(line)
         of = identity
         if done:
-            yield _transcript(kept, origin, first)
+            yield _transcript(kept, origin.at(first))
             kept, of = [], None
     if kept:
-        yield _transcript(kept, origin, first)
+        yield _transcript(kept, origin.at(first))
 
 
 def _place(line: bytes) -> tuple[bool, object]:
@@ -72,6 +72,6 @@ def _place(line: bytes) -> tuple[bool, object]:
     return bool(chunk.get("done") or chunk.get("is_finished")), chunk.get("id") or chunk.get("responseId")
 
 
-def _transcript(lines: list[bytes], origin: Origin, first: int) -> Found:
+def _transcript(lines: list[bytes], place: Place) -> Found:
     text = b"\n".join(lines).decode(errors="replace")
-    return origin.found(first, origin.stream(text), {})
+    return place.found(place.origin.stream(text), {})

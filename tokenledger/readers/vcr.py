@@ -7,7 +7,7 @@ import msgspec
 import yaml
 
 from tokenledger.readers.exchange import Exchange, base64_or_none, envelope_of, time_us
-from tokenledger.readers.found import Found, Origin, UnreadableError
+from tokenledger.readers.found import Found, Origin, Place, UnreadableError
 
 _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -18,12 +18,12 @@ def cassette(content: bytes, origin: Origin) -> Iterator[Found]:
         recorded = yaml.load(content, _Loader)  # noqa: S506 - a safe loader, in C where it was built
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise UnreadableError("invalid_yaml", _where(error)) from None
-    yield from _interactions(recorded, origin, 0)
+    yield from _interactions(recorded, origin.at(0))
 
 
-def interactions(value: bytes, origin: Origin, line: int) -> Iterator[Found]:
+def interactions(value: bytes, place: Place) -> Iterator[Found]:
     """The interactions of a JSON cassette."""
-    yield from _interactions(msgspec.json.decode(value), origin, line)
+    yield from _interactions(msgspec.json.decode(value), place)
 
 
 def _where(error: Exception) -> str:
@@ -32,15 +32,16 @@ def _where(error: Exception) -> str:
     return f"{place}: {getattr(error, 'problem', None) or type(error).__name__}"
 
 
-def _interactions(recorded: Any, origin: Origin, line: int) -> Iterator[Found]:
+def _interactions(recorded: Any, place: Place) -> Iterator[Found]:
     listed = None
     if isinstance(recorded, dict):
         listed = recorded.get("interactions") or recorded.get("http_interactions")
     if not isinstance(listed, list):
         raise UnreadableError("unknown_format", "YAML without a list `interactions`; a VCR cassette would be right")
     for ordinal, interaction in enumerate(listed, 1):
-        value, headers = envelope_of(_exchange(interaction), capture=not origin.redact)
-        yield origin.found(line or ordinal, value, headers, part=ordinal if line else None)
+        value, headers = envelope_of(_exchange(interaction), capture=not place.origin.redact)
+        spot = place._replace(part=ordinal) if place.line else place._replace(line=ordinal)
+        yield spot.found(value, headers)
 
 
 def _exchange(interaction: Any) -> Exchange:
