@@ -27,7 +27,8 @@ class Settings:
     synchronous_commit: str
     """Postgres `synchronous_commit` of the writer's session."""
     compact_interval_ms: int
-    """Pause between two compactions."""
+    """Pause between two compactions. Views add what is not yet folded, so a long one costs readers little, while a
+    short one writes nearly as many roll-up rows as there are lines."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], *, user: str) -> "Settings":
@@ -44,5 +45,5 @@ class Settings:
             batch_records=int(environment.get("TOKENLEDGER_WRITER_BATCH_RECORDS", "8000")),
             batch_wait_ms=int(environment.get("TOKENLEDGER_WRITER_BATCH_WAIT_MS", "200")),
             synchronous_commit=environment.get("TOKENLEDGER_WRITER_SYNCHRONOUS_COMMIT", "on"),
-            compact_interval_ms=int(environment.get("TOKENLEDGER_COMPACT_INTERVAL_MS", "10000")),
+            compact_interval_ms=int(environment.get("TOKENLEDGER_COMPACT_INTERVAL_MS", "120000")),
         )

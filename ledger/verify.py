@@ -61,6 +61,8 @@ def report(connection: Connection, kafka: Kafka | None) -> Report:
     facts = kafka.facts([RAW.name, PRICED.name, REJECTED.name]) if kafka is not None else {}
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        # Whole tables are compared. Fresh ones have no statistics yet, and a nested loop for "few rows" takes hours.
+        connection.execute("SELECT set_config('enable_nestloop', 'off', true), set_config('work_mem', '64MB', true)")
         figures = _figures(connection)
         return Report(
             figures=figures,
