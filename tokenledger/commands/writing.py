@@ -93,6 +93,8 @@ def _summarise(report: Report, console: Console) -> None:
         )
     for reason, count in report.reasons.most_common():
         console.print(f"  {count:,} rejected: {reason}")
+    if report.problems:
+        console.print(f"{len(report.problems):,} files could not be read, or not to their end")
     for problem in report.problems[:_MOST_PROBLEMS]:
         console.print(f"  not read: {problem.source_file}: {problem.reason}: {problem.detail}", markup=False)
     if len(report.problems) > _MOST_PROBLEMS:
