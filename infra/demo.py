@@ -121,7 +121,7 @@ class Demo:
     def _agrees(self) -> bool:
         """The journal priced without any server, against the ledger: per tenant, model and meter."""
         with psycopg.connect(self._layout.dsn("analyst")) as connection:
-            expected, differing = compare(connection, str(self._journal))
+            expected, differing = compare(connection, [str(self._journal)])
         total = sum(share.amount_usd_pico for share in expected.values())
         if differing:
             print("\n".join(f"  DIFFERS {difference}" for difference in differing))

@@ -215,13 +215,13 @@ class Batch:
             done.clear()
         self._make_months("calls", {row.charged.charged_at_us for row in rows.calls})
         store.copy_rows(connection, rows)
+        store.add_numbers(connection, self.state)
         self.charged += len(rows.postings)
         rows.clear()
 
     def finish(self, expected: OffsetsByPartition, reached: OffsetsByPartition) -> Done:
         """Write what belongs to the whole; the offsets last."""
         connection, state = self.connection, self.state
-        store.add_numbers(connection, state)
         store.add_rejected(connection, self.rejected, self.rows.posted_at_us)
         store.add_origins(connection, self.origins, state.seen.touched())
         store.add_batch(connection, state, records=self.records, code_version=CODE_VERSION)

@@ -41,6 +41,14 @@ def dimensions(priced: PricedCall) -> Values:
     return (*_front(call), model, *_back(call))
 
 
+_MODEL: Final = DIMENSIONS.index("model")
+
+
+def of_model(values: Values, model: str) -> Values:
+    """The same dimensions for another model."""
+    return (*values[:_MODEL], model, *values[_MODEL + 1 :])
+
+
 RATE_FIELDS: Final = (
     "meter", "model", "price_id", "list_pico", "list_per", "contracted_pico", "contracted_per", "matched",
 )  # fmt: skip

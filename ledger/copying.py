@@ -43,9 +43,9 @@ _BUCKET_US: Final = 15 * 60 * 1_000_000
 
 
 def line_rows(
-    posting: tuple[int, int, int, int], lines: Iterable[Line], *, rate_nos: Iterable[int], sign: int
+    posting: tuple[int, int, int, int], lines: Iterable[Line], *, rate_nos: Iterable[int], sign: int, first_no: int = 0
 ) -> list[bytes]:
-    """Rows of `lines`; `posting` is (posting_id, posted_at_us, charged_at_us, dim_no)."""
+    """Rows of `lines`, numbered from `first_no`; `posting` is (posting_id, posted_at_us, charged_at_us, dim_no)."""
     posting_id, posted_at_us, charged_at_us, dim_no = posting
     head = _LINE_HEAD(9, 8, posting_id, 8, posted_at_us, 4, charged_at_us // _BUCKET_US, 4, dim_no)
     return [
@@ -54,7 +54,7 @@ def line_rows(
             8, sign * line.quantity, 8, sign * line.amount_usd_pico, 8, sign * line.list_amount_usd_pico,
             4, rate_no, 2, line_no,
         )
-        for line_no, (line, rate_no) in enumerate(zip(lines, rate_nos, strict=True))
+        for line_no, (line, rate_no) in enumerate(zip(lines, rate_nos, strict=True), first_no)
     ]  # fmt: skip
 
 

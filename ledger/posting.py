@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ledger import copying
-from ledger.charging import charged_at_us, dimensions, rate
+from ledger.charging import charged_at_us, dimensions, of_model, rate
 from ledger.columns import call_values
 from ledger.state import State
 from tokenledger.records import PricedCall
@@ -92,4 +92,17 @@ class Rows:
             keys = [(tenant_id, rate(line)) for line in priced.lines]
             rate_nos = [known(key) or rates.number(key) for key in keys]
             sign = 1 if reverses is None else -1
-            self.lines += copying.line_rows(posting, priced.lines, rate_nos=rate_nos, sign=sign)
+            if any(line.model for line in priced.lines):
+                self._post_by_model(priced, posting, rate_nos=rate_nos, sign=sign)
+            else:
+                self.lines += copying.line_rows(posting, priced.lines, rate_nos=rate_nos, sign=sign)
+
+    def _post_by_model(
+        self, priced: PricedCall, posting: tuple[int, int, int, int], *, rate_nos: list[int], sign: int
+    ) -> None:
+        """Lines that another model consumed are rolled up under that model, whoever's call it was."""
+        own = dimensions(priced)
+        for number, (line, rate_no) in enumerate(zip(priced.lines, rate_nos, strict=True)):
+            dim_no = self._state.dimensions.number(of_model(own, line.model)) if line.model else posting[3]
+            place = (*posting[:3], dim_no)
+            self.lines += copying.line_rows(place, (line,), rate_nos=(rate_no,), sign=sign, first_no=number)

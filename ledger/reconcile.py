@@ -77,8 +77,8 @@ def differences(journal: dict[Share, Total], ledger: dict[Share, Total]) -> list
     nothing = Total(0, 0)
     return [
         f"{share.tenant_id}, {share.model or 'no model'}, {share.meter}: the journal has "
-        f"{journal.get(share, nothing).quantity} for {journal.get(share, nothing).amount_usd_pico} pico-USD, the ledger "
-        f"{ledger.get(share, nothing).quantity} for {ledger.get(share, nothing).amount_usd_pico}"
+        f"{journal.get(share, nothing).quantity} for {journal.get(share, nothing).amount_usd_pico} pico-USD, the "
+        f"ledger {ledger.get(share, nothing).quantity} for {ledger.get(share, nothing).amount_usd_pico}"
         for share in sorted(journal.keys() | ledger.keys())
         if journal.get(share) != ledger.get(share)
     ]
@@ -96,7 +96,7 @@ def _candidate(priced: PricedCall) -> Candidate[list[tuple[Share, int, int]]]:
     model = priced.priced_model or call.response_model or call.request_model or ""
     shares = [(Share(call.tenant_id, model, _CALLS), 1, 0)]
     for line in priced.lines:
-        share = Share(call.tenant_id, model, line.meter)
+        share = Share(call.tenant_id, line.model or model, line.meter)
         shares.append((share, line.quantity, line.amount_usd_pico))
     return Candidate(
         tenant_id=call.tenant_id,
@@ -110,4 +110,4 @@ def _candidate(priced: PricedCall) -> Candidate[list[tuple[Share, int, int]]]:
 
 
 def _refuse(problem: Unreadable) -> None:
-    print(f"{problem.source_file}: {problem.reason}: {problem.detail}", file=sys.stderr)
+    sys.stderr.write(f"{problem.source_file}: {problem.reason}: {problem.detail}\n")

@@ -24,6 +24,7 @@ class Numbers(Generic[V]):
         self._next = max(known.values(), default=0) + 1
         self.fresh: dict[V, int] = {}
         """Values that this batch saw first."""
+        self._written = 0
 
     def number(self, value: V) -> int:
         """The number of this value."""
@@ -33,9 +34,16 @@ class Numbers(Generic[V]):
             self._next += 1
         return found
 
+    def take_unwritten(self) -> list[tuple[V, int]]:
+        """The fresh ones that no part of this batch has written yet."""
+        unwritten = list(self.fresh.items())[self._written :]
+        self._written = len(self.fresh)
+        return unwritten
+
     def commit(self) -> None:
         """The fresh ones are in the ledger."""
         self.fresh = {}
+        self._written = 0
 
     def rollback(self) -> None:
         """They are not."""
@@ -43,6 +51,7 @@ class Numbers(Generic[V]):
             del self.known[value]
         self._next -= len(self.fresh)
         self.fresh = {}
+        self._written = 0
 
 
 class State:

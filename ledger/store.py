@@ -282,10 +282,10 @@ _BOOK_COLUMNS: Final = {"book_no": "int4", "book_version": "text"}
 
 
 def add_numbers(connection: Connection, state: State) -> None:
-    """Store the values this batch numbered."""
-    dimensions = [(number, *values) for values, number in state.dimensions.fresh.items()]
-    rates = [(number, tenant_id, *values) for (tenant_id, values), number in state.rates.fresh.items()]
-    books = [(number, version) for version, number in state.books.fresh.items()]
+    """Store the values this part of the batch numbered: the next part may read rows that refer to them."""
+    dimensions = [(number, *values) for values, number in state.dimensions.take_unwritten()]
+    rates = [(number, tenant_id, *values) for (tenant_id, values), number in state.rates.take_unwritten()]
+    books = [(number, version) for version, number in state.books.take_unwritten()]
     _add(connection, dimensions, table="dimensions", columns=_DIMENSION_COLUMNS)
     _add(connection, rates, table="rates", columns=_RATE_COLUMNS)
     _add(connection, books, table="book_versions", columns=_BOOK_COLUMNS)

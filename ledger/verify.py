@@ -162,6 +162,7 @@ _FIGURES = {
         "SELECT count(*) FROM lines l WHERE NOT EXISTS "
         "(SELECT FROM postings p WHERE p.posting_id = l.posting_id AND p.posted_at_us = l.posted_at_us)"
     ),
+    "lines without rate": "SELECT count(*) FROM lines WHERE rate_no NOT IN (SELECT rate_no FROM rates)",
     "winners": "SELECT coalesce(sum(winners), 0) FROM origins",
     "losers": "SELECT coalesce(sum(losers), 0) FROM origins",
     "duplicates": "SELECT coalesce(sum(duplicates), 0) FROM origins",
@@ -197,8 +198,8 @@ def _sums(figures: dict[str, int]) -> list[Difference]:
         for one, other in _EQUAL
         if figures[one] != figures[other]
     ]
-    orphans = figures["lines without posting"]
-    return [*unequal, Difference("lines without posting", "lines", 0, orphans)] if orphans else unequal
+    orphans = [name for name in ("lines without posting", "lines without rate") if figures[name]]
+    return unequal + [Difference(name, "lines", 0, figures[name]) for name in orphans]
 
 
 def _calls(connection: Connection) -> list[Difference]:

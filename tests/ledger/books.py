@@ -28,13 +28,14 @@ class Books:
         self.state: State = store.load_state(connection)
         self.batches = 0
 
-    def write(self, *records: PricedCall | Rejected) -> Done:
-        """One batch."""
+    def write(self, *records: PricedCall | Rejected, part_records: int = 1_000) -> Done:
+        """One batch, in parts of so many records."""
         first = self.state.offsets[PLACE]
         received = [Received(*PLACE, first + index, record) for index, record in enumerate(records)]
         self.batches += 1
         reached = {PLACE: first + len(records)}
-        return apply(self.connection, self.state, [received], reached=reached, now_us=NOW_US + self.batches)
+        parts = [received[start : start + part_records] for start in range(0, len(received), part_records)]
+        return apply(self.connection, self.state, parts, reached=reached, now_us=NOW_US + self.batches)
 
     def all(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows of a query."""

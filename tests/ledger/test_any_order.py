@@ -1,6 +1,7 @@
 """Any order and any batching of the same records give the same ledger; the merge law is the oracle for who wins."""
 
 import random
+from collections import Counter
 from typing import Any
 
 import psycopg
@@ -29,7 +30,7 @@ def _records(source: random.Random, count: int) -> list[PricedCall]:
             response_key=source.choice([None, None, "r1", "r2", "r3"]),
             revision=source.choice([0, 0, 1]),
             feature=source.choice(["chat", "search"]),
-            usage={"input.text": source.choice([100, 200])},
+            usage={source.choice(["input.text", "input.audio", "output.text", "page"]): source.choice([100, 200])},
             started_at_us=source.choice([1_760_000_000_000_000, 1_757_000_000_000_000]),
         )
         made.append(priced(one, offset=offset, partition=offset % 3))
@@ -48,7 +49,12 @@ def _batches(source: random.Random, records: list[PricedCall]) -> list[list[Pric
 
 def _expected(records: list[PricedCall]) -> dict[str, Any]:
     calls = resolve([candidate(record) for record in records])
+    lines = Counter[tuple[str, str]]()
+    for one in calls:
+        for line in one.winner.record.lines:
+            lines[one.winner.tenant_id, line.meter] += line.quantity
     return {
+        "lines": sorted((*key, quantity, quantity * 2_000) for key, quantity in lines.items()),
         "calls": sorted(
             (one.winner.tenant_id, one.winner.fingerprint, one.id_reuse, one.winner.record.known_cost_usd_pico)
             for one in calls
@@ -69,11 +75,11 @@ def test_any_order_and_batching_give_the_same_ledger(server: Server, database: s
             with connect(server.settings(database), application="test") as connection:
                 books = Books(connection)
                 for batch in _batches(source, records):
-                    books.write(*batch)
+                    books.write(*batch, part_records=source.choice([1, 2, 5, 1_000]))
                 before = books.contents()
                 books.write(*records)
                 assert books.contents() == before, "replay changed the ledger"
                 contents.append(before)
-    assert {key: contents[0][key] for key in ("calls", "witnesses", "outcomes")} == _expected(records)
+    assert {key: contents[0][key] for key in ("calls", "lines", "witnesses", "outcomes")} == _expected(records)
     assert contents[1] == contents[0]
     assert contents[2] == contents[0]
