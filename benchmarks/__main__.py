@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 # In this order: library alone, files, ledger alone, then what needs the whole stack.
 SCRIPTS = ("process_cpu", "price_files", "writer_vs_copy", "job_vs_identity", "end_to_end")
@@ -14,9 +13,8 @@ def main() -> int:
     for script in SCRIPTS:
         print(f"\n## {script}\n", flush=True)
         failed += subprocess.run([sys.executable, "-m", f"benchmarks.{script}"], check=False).returncode != 0
-    print(
-        f"\n{len(SCRIPTS) - failed} of {len(SCRIPTS)} scripts ran; paste what changed into {Path('benchmarks/RESULTS.md')}"
-    )
+    ran = len(SCRIPTS) - failed
+    print(f"\n{ran} of {len(SCRIPTS)} scripts ran; what changed belongs into benchmarks/RESULTS.md")
     return failed
 
 

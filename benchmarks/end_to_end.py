@@ -79,8 +79,8 @@ def _latency(ledger: psycopg.Connection[Any], client: Any, rate: float, share: f
         time.sleep(0.02)
     ordered = sorted(latencies_s)
     p50, p99 = ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.99)]
-    print(f"| produce → visible at {share:.0%} load ({rate:,.0f}/s) | p50 {p50:.2f} s, p99 {p99:.2f} s | {len(ordered)} probes |",
-          flush=True)  # fmt: skip
+    load = f"{share:.0%} load ({rate:,.0f}/s)"
+    print(f"| produce → visible at {load} | p50 {p50:.2f} s, p99 {p99:.2f} s | {len(ordered)} probes |", flush=True)
     return len(batch)
 
 

@@ -82,7 +82,7 @@ def _cpu_us(work: Callable[[], object]) -> float:
     return statistics.median(figures)
 
 
-def _peer(body: dict[str, Any], provider_id: str, flavor: str) -> Callable[[], object]:
+def _peer(body: dict[str, Any], provider_id: str, flavor: str = "default") -> Callable[[], object]:
     def price() -> object:
         found = extract_usage(body, provider_id=provider_id, api_flavor=flavor)
         model = found.model.id if found.model else ""
@@ -96,11 +96,11 @@ def main() -> None:
     context = default_context()
     decode, encode = msgspec.json.decode, msgspec.json.encode
     shapes: list[tuple[str, RawEvent, Callable[[], object] | None]] = [
-        ("OpenAI chat, 700 bytes", _raw(provider="openai", api="chat", response=_OPENAI), _peer(_OPENAI, "openai", "chat")),
-        ("Anthropic with cache", _raw(provider="anthropic", response=_ANTHROPIC), _peer(_ANTHROPIC, "anthropic", "default")),
-        ("Gemini with thoughts", _raw(provider="gcp.gemini", response=_GEMINI), _peer(_GEMINI, "google", "default")),
-        ("OpenAI SSE, raw text", _raw(provider="openai", api="chat", stream_text=_SSE), None),
-    ]  # fmt: skip
+        ("OpenAI chat, 700 bytes", _raw(provider="openai", response=_OPENAI), _peer(_OPENAI, "openai", "chat")),
+        ("Anthropic with cache", _raw(provider="anthropic", response=_ANTHROPIC), _peer(_ANTHROPIC, "anthropic")),
+        ("Gemini with thoughts", _raw(provider="gcp.gemini", response=_GEMINI), _peer(_GEMINI, "google")),
+        ("OpenAI SSE, raw text", _raw(provider="openai", stream_text=_SSE), None),
+    ]
     print("| shape | bytes | process, CPU µs | ÷ msgspec decode + encode | genai-prices ÷ process |")
     print("|---|---|---|---|---|")
     for name, raw, peer in shapes:

@@ -85,7 +85,8 @@ class Demo:
             stamp.write_text(str(time.time_ns() // 1000))
         self._command(
             "send", str(self._layout.repo / ".local" / "samples"),
-            "--tenants", str(_TENANTS), "--repeat", str(_REPEAT), "--seed", str(_SEED), "--duplicates", "5%", "--rate", str(_RATE),
+            "--tenants", str(_TENANTS), "--repeat", str(_REPEAT), "--seed", str(_SEED), "--duplicates", "5%",
+            "--rate", str(_RATE),
             "--now", stamp.read_text(), "--spread", "21600", "--disorder", "60", "--late", "2%",
             "--journal", str(self._journal),
         )  # fmt: skip

@@ -4,7 +4,7 @@ All of it is read from the ledger when a connection opens, so a writer that dies
 """
 
 from collections.abc import Callable, Hashable
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from ledger.charging import Values
 from ledger.seen import Seen
@@ -54,26 +54,29 @@ class Numbers(Generic[V]):
         self._written = 0
 
 
+class Numbered(NamedTuple):
+    """Numbers that were given, as the ledger has them."""
+
+    dimensions: dict[Values, int]
+    """Dimension values → `dim_no`."""
+    rates: dict[tuple[str, Values], int]
+    """Tenant and rate → `rate_no`."""
+    books: dict[str, int]
+    """Book version → `book_no`."""
+
+
 class State:
     """The writer's memory; only `commit` makes a batch's share of it stay."""
 
-    def __init__(  # noqa: PLR0913  (one argument a table it is loaded from)
-        self,
-        *,
-        next_id: int,
-        posted_at_us: int,
-        offsets: dict[tuple[str, int], int],
-        dimensions: dict[Values, int],
-        rates: dict[tuple[str, Values], int],
-        books: dict[str, int],
-        seen: Seen,
+    def __init__(
+        self, *, next_id: int, posted_at_us: int, offsets: dict[tuple[str, int], int], numbered: Numbered, seen: Seen
     ) -> None:
         self.next_id = self._committed_id = next_id
         self.posted_at_us = posted_at_us
         self.offsets = offsets
-        self.dimensions = Numbers(dimensions)
-        self.rates = Numbers(rates)
-        self.books = Numbers(books)
+        self.dimensions = Numbers(numbered.dimensions)
+        self.rates = Numbers(numbered.rates)
+        self.books = Numbers(numbered.books)
         self.seen = seen
         self._days: set[tuple[str, int]] = set()
         self._fresh_days: set[tuple[str, int]] = set()

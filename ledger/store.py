@@ -21,7 +21,7 @@ from ledger.database import Connection
 from ledger.posting import Charged, Rows
 from ledger.received import Origins, Received
 from ledger.seen import Chunk, Ranges, Seen
-from ledger.state import State
+from ledger.state import Numbered, State
 from tokenledger.records import Line, PricedCall, Rejected
 
 OffsetsByPartition = dict[tuple[str, int], int]
@@ -69,10 +69,16 @@ def load_state(connection: Connection) -> State:
         next_id=next_id,
         posted_at_us=posted_at_us,
         offsets={(topic, partition): offset for topic, partition, offset in offsets},
+        numbered=_numbered(connection),
+        seen=Seen(lambda chunk: _load_chunk(connection, chunk)),
+    )
+
+
+def _numbered(connection: Connection) -> Numbered:
+    return Numbered(
         dimensions={tuple(row[1:]): row[0] for row in _numbers(connection, _DIMENSION_COLUMNS, table="dimensions")},
         rates={(row[1], tuple(row[2:])): row[0] for row in _numbers(connection, _RATE_COLUMNS, table="rates")},
         books={row[1]: row[0] for row in _numbers(connection, _BOOK_COLUMNS, table="book_versions")},
-        seen=Seen(lambda chunk: _load_chunk(connection, chunk)),
     )
 
 

@@ -1,0 +1,1 @@
+"""The tests mirror the source; `integration`, `conformance`, `fuzz` and `faults` take longer."""

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+
 from tokenledger.process import default_context, process
 from tokenledger.records import PricedCall, RawEvent, Rejected
 from tokenledger.records.wire import decode_rejected, encode_priced, encode_rejected

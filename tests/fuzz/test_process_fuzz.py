@@ -78,9 +78,7 @@ def test_any_bytes_and_headers_give_a_value(value: bytes, headers: dict[str, byt
 
 
 @settings(max_examples=1200, deadline=None)
-@given(
-    _json | _bodies, st.sampled_from(_PROVIDERS)
-)
+@given(_json | _bodies, st.sampled_from(_PROVIDERS))
 def test_any_reply_under_any_provider_gives_a_value(reply: Any, provider: str) -> None:
     _survives(json.dumps({"provider": provider, "response": reply}).encode(), _HEADERS)
 

@@ -33,7 +33,9 @@ def _config(retention_days: int, max_bytes: int = _MAX_BYTES) -> dict[str, str]:
     }
 
 
-RAW: Final = Topic(name="llm.raw.v1", meaning="the producer's record, texts removed", config=_config(14, _RAW_MAX_BYTES))
+RAW: Final = Topic(
+    name="llm.raw.v1", meaning="the producer's record, texts removed", config=_config(14, _RAW_MAX_BYTES)
+)
 PRICED: Final = Topic(name="llm.priced.v1", meaning="PricedCall as JSON", config=_config(30))
 REJECTED: Final = Topic(name="llm.rejected.v1", meaning="the original bytes and, in headers, why", config=_config(14))
 
