@@ -28,7 +28,7 @@ check: setup ## format, lint, types, unit tests; under a minute
 	@$(RUN) ruff format --check .
 	@$(RUN) ruff check .
 	@$(RUN) mypy
-	@$(RUN) pytest $(UNIT)
+	@$(RUN) pytest -n 2 $(UNIT)
 
 up: setup ## start the stack; resumes after a crash
 	@$(STACK) up
