@@ -6,7 +6,6 @@ records, never on the order or the batches they came in.
 
 from collections.abc import Iterable
 from hashlib import sha256
-from operator import attrgetter
 from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -16,21 +15,6 @@ from tokenledger.records.priced import PricedCall
 
 T = TypeVar("T")
 
-# Everything that moves money, time or attribution, and everything `rank` reads: equal fingerprints must have equal
-# ranks, or a duplicate that is thrown away could have decided a later comparison. The key by event stands in only where
-# there is no key by response, so that re-reading one reply under another event id is a duplicate.
-_FACTS: Final = (
-    "tenant_id", "response_key", "operation_id", "attempt_no", "attempt_role", "revision",
-    "environment", "project", "feature", "cost_centre", "user_id", "api_key_id", "session_id", "tags",
-    "provider", "api", "host_provider", "billing_account", "commitment_id", "request_model", "response_model",
-    "deployment_id", "replica_id", "engine", "service_tier_requested", "service_tier_served", "processing", "speed",
-    "region", "data_region", "route", "route_tier", "prompt_id", "prompt_version",
-    "stream", "status", "http_status", "cache_hit",
-    "usage", "input_tokens", "output_tokens", "shares", "usage_source", "explicit_leaves",
-    "billed_usd_pico", "kv_token_us",
-    "first_token_at_us", "ended_at_us", "token_times_us", "timings",
-)  # fmt: skip
-_facts: Final = attrgetter(*_FACTS)
 _encode: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 
 _SOURCES: Final = {"reported": 3, "counted": 2, "estimated": 1}
@@ -48,6 +32,26 @@ def fingerprint(call: Call) -> str:
     return sha256(_encode((event_key, started_at_us, _facts(call)))).hexdigest()[:32]
 
 
+def _facts(call: Call) -> tuple[object, ...]:
+    """Everything that moves money, time or attribution, and everything `rank` reads.
+
+    Equal fingerprints must have equal ranks, or a duplicate that is thrown away could have decided a later comparison.
+    The key by event stands in only where there is no key by response, so that re-reading one reply under another event
+    id is a duplicate. The order is part of every fingerprint ever written.
+    """
+    return (
+        call.tenant_id, call.response_key, call.operation_id, call.attempt_no, call.attempt_role, call.revision,
+        call.environment, call.project, call.feature, call.cost_centre, call.user_id, call.api_key_id,
+        call.session_id, call.tags, call.provider, call.api, call.host_provider, call.billing_account,
+        call.commitment_id, call.request_model, call.response_model, call.deployment_id, call.replica_id, call.engine,
+        call.service_tier_requested, call.service_tier_served, call.processing, call.speed, call.region,
+        call.data_region, call.route, call.route_tier, call.prompt_id, call.prompt_version, call.stream, call.status,
+        call.http_status, call.cache_hit, call.usage, call.input_tokens, call.output_tokens, call.shares,
+        call.usage_source, call.explicit_leaves, call.billed_usd_pico, call.kv_token_us, call.first_token_at_us,
+        call.ended_at_us, call.token_times_us, call.timings,
+    )  # fmt: skip
+
+
 def rank(call: Call, fingerprint: str) -> str:
     """68 hex digits whose order is the rule: revision, usage source, finality, explicit leaves, total, fingerprint."""
     revision, leaves = call.revision, call.explicit_leaves
@@ -60,7 +64,7 @@ def rank(call: Call, fingerprint: str) -> str:
             _bounded(total, _INT64_MAX),
         )
     source, finality = _SOURCES.get(call.usage_source, 0), _FINALITIES.get(call.status, _FINAL)
-    return f"{revision << 16 | source << 12 | finality << 8 | leaves:020x}{total:016x}{fingerprint}"
+    return f"{(revision << 16 | source << 12 | finality << 8 | leaves) << 64 | total:036x}{fingerprint}"
 
 
 def _bounded(number: int, most: int) -> int:

@@ -221,7 +221,10 @@ def _mended(value: bytes) -> tuple[Envelope, list[str]]:
 
 def has_nul(value: bytes | str) -> bool:
     """Whether JSON text spells a NUL anywhere, be it in a text inside a text."""
-    return b"\\u0000" in value if isinstance(value, bytes) else "\\u0000" in value
+    # One byte is found many times faster than six, and most records have no escape at all.
+    if isinstance(value, bytes):
+        return b"\\" in value and b"\\u0000" in value
+    return "\\u0000" in value
 
 
 def _scrub(plain: Any) -> Any:
