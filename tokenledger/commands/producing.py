@@ -171,7 +171,7 @@ def _bar(expected: int, *, quiet: bool) -> Iterator[Any]:
 
 
 def _conclude(delivery: Delivery, *, sent: int, known: int, elapsed_s: float) -> int:
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     before = f" ({known:,} were acknowledged before)" if known else ""
     rate = f", {delivery.acknowledged / elapsed_s:,.0f} a second" if delivery.acknowledged else ""
     if known and not sent and not delivery.stopped:

@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Make sure the samples are there."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     folder: Path = options.into
     missing = [one for one in DISTRIBUTIONS if not _is_complete(folder, one)]
     if missing:
@@ -97,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
             fetch(missing, folder)
     count = sum(1 for _ in folder.rglob("*.yaml"))
     done = "fetched" if missing else "already there"
-    console.print(f"{count} cassettes in {folder} ({done}). Next: tokenledger price {folder}")
+    console.print(f"{count} cassettes in {folder} ({done}). Next: uv run tokenledger price {folder}")
     return 0
 
 

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     problems: list[Unreadable] = []
     paths = expand(options.files, problems.append)
     templates = _load(paths, options, problems=problems)
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     for problem in problems:
         console.print(f"not read: {problem.source_file}: {problem.reason}: {problem.detail}", markup=False)
     if not templates:
