@@ -214,8 +214,8 @@ COMMENT ON COLUMN calls.raw_usage IS 'The provider''s own usage object, without 
 COMMENT ON COLUMN calls.token_times_us IS 'Instants of the stream''s chunks, µs UTC; at most 64 are kept.';
 COMMENT ON COLUMN calls.timings IS 'Durations that were measured.';
 COMMENT ON COLUMN calls.reading_anomalies IS 'What was odd about the record: members of `Anomaly`.';
-COMMENT ON COLUMN calls.priced_provider IS 'Provider whose price was used.';
-COMMENT ON COLUMN calls.priced_model IS 'Model whose price was used, by the book''s name.';
+COMMENT ON COLUMN calls.priced_provider IS 'Provider whose price was used, or would be.';
+COMMENT ON COLUMN calls.priced_model IS 'Model whose price was used, or would be, by the book''s name.';
 COMMENT ON COLUMN calls.unpriced_meters IS 'Meters of the usage for which no rate was found.';
 COMMENT ON COLUMN calls.rate_fallbacks IS 'Every condition that was dropped and every stand-in meter that was used, such as `service_tier=flex`.';
 COMMENT ON COLUMN calls.anomalies IS 'Everything odd about the call: those of reading, pricing and latency together.';

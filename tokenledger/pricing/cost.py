@@ -181,7 +181,7 @@ def _judge(call: Call, bill: _Bill, slot: Slot) -> Cost:
     if call.billed_usd_pico is not None:
         return _billed(call, bill, slot, call.billed_usd_pico)
     if not metered and (call.status == "error" or not call.usage):
-        return _without_usage(call)
+        return _without_usage(call, slot)
     _check_limit(bill)
     status = _status(call, bill, slot)
     known = bill.total_usd_pico
@@ -208,10 +208,19 @@ def _status(call: Call, bill: _Bill, slot: Slot) -> str:
     return "self_hosted" if is_self_hosted(call.provider, call.engine) else "unpriced"
 
 
-def _without_usage(call: Call) -> Cost:
+def _without_usage(call: Call, slot: Slot) -> Cost:
+    """Nothing to price; the model is named all the same, so that it stands with its other calls."""
     if call.status == "error":
-        return Cost(price_status="not_billable", cost_usd_pico=0, computed_usd_pico=0)
-    return Cost(price_status="self_hosted" if is_self_hosted(call.provider, call.engine) else "unmetered")
+        status, cost = "not_billable", 0
+    else:
+        status, cost = "self_hosted" if is_self_hosted(call.provider, call.engine) else "unmetered", None
+    return Cost(
+        price_status=status,
+        cost_usd_pico=cost,
+        computed_usd_pico=cost,
+        priced_provider=slot.provider,
+        priced_model=slot.model,
+    )
 
 
 def _billed(call: Call, bill: _Bill, slot: Slot, billed_usd_pico: int) -> Cost:

@@ -83,9 +83,9 @@ class PricedCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     chargeable_usd_pico: int | None = None
     """What the customer is charged by policy, 10⁻¹² USD."""
     priced_provider: str | None = None
-    """Provider whose price was used."""
+    """Provider whose price was used, or would be."""
     priced_model: str | None = None
-    """Model whose price was used, by the book's name."""
+    """Model whose price was used, or would be, by the book's name."""
     unpriced_meters: tuple[str, ...] = ()
     """Meters of the usage for which no rate was found."""
     rate_fallbacks: tuple[str, ...] = ()
