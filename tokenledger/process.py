@@ -58,7 +58,7 @@ def process(raw: RawEvent, context: Context) -> PricedCall | Rejected:
         rate_fallbacks=cost.rate_fallbacks,
         book_version=context.book.version,
         latency=latency,
-        anomalies=(*call.anomalies, *cost.anomalies, *latency_anomalies),
+        anomalies=call.anomalies + cost.anomalies + latency_anomalies,
         fingerprint=facts,
         rank=rank(call, facts),
         topic=raw.topic,

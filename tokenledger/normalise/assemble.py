@@ -28,14 +28,15 @@ _STARTED, _CREATED, _CE_TIME, _APPEND = "started_at", "created", "ce_time", "app
 
 def assemble(raw: RawEvent, envelope: Envelope, reading: Reading) -> Call:
     """The Call. Built as a dict of what is there: absent fields outnumber present ones, and each costs its look-up."""
-    if envelope.tenant_id and envelope.tenant_id != clean_header(raw.headers["ce_tenantid"]):
+    tenant_id = clean_header(raw.headers["ce_tenantid"])
+    if envelope.tenant_id and envelope.tenant_id != tenant_id:
         reading.note(Anomaly.TENANT_MISMATCH)
     provider = _provider(envelope, reading)
     name = provider.name if provider else _unknown_provider(envelope, reading)
     event_id, source = _event_identity(raw, reading)
     started_at_us, event_time_source = _event_time(raw, envelope, reading)
     fields: dict[str, Any] = {
-        "tenant_id": clean_header(raw.headers["ce_tenantid"]),
+        "tenant_id": tenant_id,
         "event_id": event_id,
         "event_key": f"{source}#{event_id}",
         "ce_source": source,
@@ -58,8 +59,8 @@ def assemble(raw: RawEvent, envelope: Envelope, reading: Reading) -> Call:
             fields["response_key"] = f"{name}/{response_id}"
     if reading.raw_usage is not None:
         fields["raw_usage"] = without_texts(reading.raw_usage)
-    stated = _stated(envelope)
-    fields.update(compress(zip(_STATED, stated, strict=True), stated))
+    for stated in compress(_STATED, _stated(envelope)):
+        fields[stated] = getattr(envelope, stated)
     _add_reading(fields, reading)
     _add_request(fields, envelope)
     if envelope.timings_us is not None or reading.timings is not None:
@@ -82,20 +83,23 @@ _STATED: Final = (
 )  # fmt: skip
 _stated: Final = attrgetter(*_STATED)
 
-# Fields of the reading that outrank the envelope's: the reply says what was served. Texts among them are bounded.
-_SERVED: Final = (
-    "response_model", "service_tier", "finish_reason", "api", "host_provider", "processing", "speed", "region",
-    "error_type", "engine", "deployment_id",
-)  # fmt: skip
-_CALLED: Final = {"service_tier": "service_tier_served"}
-_served: Final = attrgetter(*_SERVED)
-_NAMES_SERVED: Final = tuple(_CALLED.get(name, name) for name in _SERVED)
+# Fields of the reading that few replies fill in.
+_SELDOM: Final = ("host_provider", "processing", "speed", "region", "error_type", "engine", "deployment_id")
+_seldom: Final = attrgetter(*_SELDOM)
 
 
 def _add_reading(fields: dict[str, Any], reading: Reading) -> None:
-    served = _served(reading)
-    for name, value in compress(zip(_NAMES_SERVED, served, strict=True), served):
-        fields[name] = value if len(value) <= MAX_TEXT_CHARS else bound_text(value)
+    """What the reply says outranks what the envelope says: it tells what was served. Its texts are bounded."""
+    if reading.response_model:
+        fields["response_model"] = _short(reading.response_model)
+    if reading.service_tier:
+        fields["service_tier_served"] = _short(reading.service_tier)
+    if reading.finish_reason:
+        fields["finish_reason"] = _short(reading.finish_reason)
+    if reading.api:
+        fields["api"] = _short(reading.api)
+    for name in compress(_SELDOM, _seldom(reading)):
+        fields[name] = _short(getattr(reading, name))
     if reading.billed_usd_pico is not None:
         fields["billed_usd_pico"] = reading.billed_usd_pico
     if reading.shares:
@@ -193,7 +197,7 @@ def _event_identity(raw: RawEvent, reading: Reading) -> tuple[str, str]:
     """CloudEvents id and source; the payload's hash where there is no id at all."""
     headers = raw.headers
     source = clean_header(headers.get("ce_source", b"")) or ""
-    event_id = as_id(headers.get("ce_id", b"").decode(errors="replace").strip())
+    event_id = as_id(headers.get("ce_id", b"").decode("utf-8", "replace").strip())
     if event_id is None:
         reading.note(Anomaly.WEAK_IDENTITY)
         event_id = "sha256:" + hashlib.sha256(raw.value or b"").hexdigest()[:32]
@@ -258,9 +262,11 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _bounded(value: Any) -> str | None:
-    if value.__class__ is not str or not value:
-        return None
-    return value if len(value) <= MAX_TEXT_CHARS else bound_text(value)
+    return _short(value) if value.__class__ is str and value else None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_TEXT_CHARS else bound_text(text)
 
 
 def _status(envelope: Envelope, reading: Reading) -> str:
