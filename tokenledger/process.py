@@ -44,20 +44,19 @@ def process(raw: RawEvent, context: Context) -> PricedCall | Rejected:
         return msgspec.structs.replace(cost, code_version=CODE_VERSION)
     latency, latency_anomalies = attribute(call)
     facts = fingerprint(call)
-    # The first by place: above fifteen named arguments Python 3.11 builds a dict for the call, at three times the cost.
     return PricedCall(
-        call,
-        cost.price_status,
-        cost.lines,
-        cost.cost_usd_pico,
-        cost.known_cost_usd_pico,
-        cost.computed_usd_pico,
-        _chargeable(call, cost),
-        cost.priced_provider,
-        cost.priced_model,
-        cost.unpriced_meters,
-        cost.rate_fallbacks,
-        context.book.version,
+        call=call,
+        lines=cost.lines,
+        price_status=cost.price_status,
+        cost_usd_pico=cost.cost_usd_pico,
+        known_cost_usd_pico=cost.known_cost_usd_pico,
+        computed_usd_pico=cost.computed_usd_pico,
+        chargeable_usd_pico=_chargeable(call, cost),
+        priced_provider=cost.priced_provider,
+        priced_model=cost.priced_model,
+        unpriced_meters=cost.unpriced_meters,
+        rate_fallbacks=cost.rate_fallbacks,
+        book_version=context.book.version,
         latency=latency,
         anomalies=call.anomalies + cost.anomalies + latency_anomalies,
         fingerprint=facts,

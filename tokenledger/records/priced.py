@@ -65,15 +65,15 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     """Total minus the parts measured; negative is kept and flagged."""
 
 
-class PricedCall(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class PricedCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One raw record, understood and priced."""
 
     call: Call
     """The call itself."""
-    price_status: str
-    """`priced`, `provider_billed`, `not_billable`, `unpriced`, `partly_priced`, `unmetered` or `self_hosted`."""
     lines: tuple[Line, ...] = ()
     """Cost lines; their sum is `known_cost_usd_pico`."""
+    price_status: str
+    """`priced`, `provider_billed`, `not_billable`, `unpriced`, `partly_priced`, `unmetered` or `self_hosted`."""
     cost_usd_pico: int | None = None
     """What the call cost, 10⁻¹² USD; None while it is not wholly known."""
     known_cost_usd_pico: int = 0
