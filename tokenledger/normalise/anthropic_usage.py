@@ -92,8 +92,9 @@ def add_output(reading: Reading, output: int, thinking: int | None, *, path: str
 def _lifetimes(reading: Reading, split: Body, path: str) -> dict[str, int]:
     """`ephemeral_5m_input_tokens` and the like → cache action → tokens."""
     lifetimes: dict[str, int] = {}
+    within = f"{path}.cache_creation"
     for name in split:
-        tokens = count(split, name, f"{path}.cache_creation") if name.endswith("_tokens") else None
+        tokens = count(split, name, within) if name.endswith("_tokens") else None
         if not tokens:
             continue
         action = _LIFETIMES.get(name)

@@ -64,12 +64,15 @@ def carve_output(reading: Reading, total: int, *, parts: Mapping[str, int] = _NO
     usage = reading.usage
     reading.output_tokens = total
     reading.explicit_leaves += len(parts) + 1
+    if not parts:
+        usage["output.text"] = total
+        return
     rest = total
     for name, tokens in parts.items():
         rest = subtract(rest, tokens, path, f"{name} tokens exceed what is left of the output total {total}")
         if tokens:
             usage[f"output.{name}"] = tokens
-    if rest or not parts:
+    if rest:
         usage["output.text"] = rest
 
 

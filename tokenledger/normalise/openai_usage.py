@@ -5,6 +5,7 @@ The input count includes cached and written tokens, the output count includes re
 the output, its own total gives it away.
 """
 
+from itertools import compress
 from typing import Any, Final, NamedTuple
 
 from tokenledger.normalise.leaves import carve_input, carve_output, carve_text, check_total, subtract
@@ -52,8 +53,7 @@ _TTLS: Final = ("5m", "1h", "30m", "12h")
 # Beside the details: Moonshot and Together, DeepSeek, then proxies that keep Anthropic's names in a chat body.
 _READ_BESIDE: Final = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
 _WRITE_BESIDE: Final = ("cache_write_tokens", "cache_creation_input_tokens")
-_CACHED_ONLY: Final = ["cached_tokens"]
-_NO_NAMES: Final[list[str]] = []
+_CACHED_ONLY: Final = frozenset({"cached_tokens"})
 _BESIDE: Final = frozenset((*_READ_BESIDE, *_WRITE_BESIDE, "reasoning_tokens"))
 
 
@@ -67,14 +67,12 @@ def read_tokens(reading: Reading, usage: dict[str, Any], names: Names, *, reason
     plain = _BESIDE.isdisjoint(usage)
     inputs, outputs = count(usage, input_name, "usage"), count(usage, output_name, "usage")
     if inputs is not None:
-        details = _details(usage, input_details)
-        used = [name for name in details if details[name]] if details else _NO_NAMES
-        if not plain or (used and used != _CACHED_ONLY):
-            _read_input(reading, usage, inputs, details=details, path=f"usage.{input_details[0]}")
+        details, path = _details(usage, input_details), f"usage.{input_details[0]}"
+        if plain and _CACHED_ONLY.issuperset(compress(details, details.values())):
+            cached = count(details, "cached_tokens", path) if details.get("cached_tokens") else None
+            carve_text(reading, inputs, cached or 0)
         else:
-            carve_text(
-                reading, inputs, count(details, "cached_tokens", f"usage.{input_details[0]}") or 0 if used else 0
-            )
+            _read_input(reading, usage, inputs, details=details, path=path)
     reported = count(usage, "total_tokens", "usage")
     if outputs is not None:
         details = _details(usage, output_details)

@@ -12,6 +12,7 @@ from tokenledger.records.reasons import Anomaly, Reason
 MAX_COUNT: Final = 2**53
 """Counts above this are damaged by JSON readers that use doubles, so no producer can mean them."""
 
+_NUMBERS: Final = (int, Decimal)
 _YEAR_10000_SECONDS: Final = 253_402_300_800
 _AMOUNT_LIMIT_USD: Final = 9_000_000  # 2^63 pico-dollars are 9.2 million
 
@@ -170,7 +171,7 @@ def text(holder: Body, name: str) -> str | None:
 
 def seconds_to_us(value: object) -> int | None:
     """A Unix time in seconds as µs; None where it is not one."""
-    if isinstance(value, int | Decimal) and 0 < value < _YEAR_10000_SECONDS:
+    if isinstance(value, _NUMBERS) and 0 < value < _YEAR_10000_SECONDS:
         return int(value * 1_000_000)
     return None
 
@@ -179,7 +180,7 @@ def usd_to_pico(value: object, path: str) -> int | None:
     """An amount in USD as pico-USD, rounded half to even. Raises BadRecordError for what is no amount."""
     if value is None:
         return None
-    if isinstance(value, int | Decimal) and 0 <= value < _AMOUNT_LIMIT_USD:
+    if isinstance(value, _NUMBERS) and 0 <= value < _AMOUNT_LIMIT_USD:
         return int((Decimal(value) * 10**12).to_integral_value())
     raise BadRecordError(
         Reason.INVALID_AMOUNT, path, f"found {_brief(value)}; an amount in USD from 0 to 9,000,000 would be right"

@@ -115,7 +115,7 @@ def _write_lines(bill: _Bill, slot: Slot, usage: dict[str, int], model: str | No
     for meter, quantity in usage.items():
         if quantity == 0:
             continue
-        rate = rates[meter] if meter in rates else slot.rate(meter)
+        rate = rates.get(meter) or slot.rate(meter)
         if rate is None:
             bill.unpriced.append(meter)
             continue
@@ -195,7 +195,7 @@ def _judge(call: Call, bill: _Bill, slot: Slot) -> Cost:
         priced_provider=slot.provider,
         priced_model=slot.model,
         unpriced_meters=() if status == "self_hosted" else _once(bill.unpriced),
-        rate_fallbacks=_once((*slot.notes, *bill.fallbacks)) if bill.lines else (),
+        rate_fallbacks=_once((*slot.notes, *bill.fallbacks)) if bill.lines and (slot.notes or bill.fallbacks) else (),
         anomalies=() if call.claimed_usd_pico is None or cost is None else _claim(call.claimed_usd_pico, cost),
     )
 
