@@ -117,7 +117,7 @@ def postgresql_conf(layout: Layout) -> str:
 
 def flink_config(layout: Layout, shipped: str) -> str:
     """Our settings, plus the JVM options Flink ships: without them its JobManager dies."""
-    settings = flink_settings(layout) | {"env.java.opts.all": f"{java_opts(shipped)} -XX:+UseG1GC"}
+    settings = flink_settings(layout) | {"env.java.opts.all": f"{java_opts(shipped)} -XX:+UseParallelGC"}
     return "".join(f"{name}: {value}\n" for name, value in settings.items())
 
 

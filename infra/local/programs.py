@@ -100,7 +100,7 @@ def _kafka(layout: Layout, machine: Machine) -> Program:
             f"{machine.java_home}/bin/java",
             "-Xms256m",
             "-Xmx512m",
-            "-XX:+UseG1GC",
+            "-XX:+UseParallelGC",
             "-XX:MaxGCPauseMillis=20",
             "-XX:+ExitOnOutOfMemoryError",
             "-Djava.awt.headless=true",
