@@ -100,7 +100,7 @@ def test_every_format_tells_of_the_same_money(capsys: Captured, tmp_path: Path) 
 
 
 CONTRACT = (
-    "source_file", "line", "event_id", "event_key", "response_key", "tenant_id", "provider", "api", "request_model",
+    "source_file", "line", "event_id", "keys", "tenant_id", "provider", "api", "request_model",
     "response_model", "priced_model", "status", "http_status", "service_tier_served", "started_at_us", "usage",
     "input_tokens", "output_tokens", "cost_usd_pico", "known_cost_usd_pico", "billed_usd_pico", "computed_usd_pico",
     "claimed_usd_pico", "price_status", "rate_fallbacks", "anomalies", "usage_reading", "lines", "latency",
@@ -117,6 +117,7 @@ def test_a_line_of_jsonl_keeps_the_contract(capsys: Captured, tmp_path: Path) ->
     assert [name for name in LINE_CONTRACT if name not in row["lines"][0]] == []
     assert (row["source_file"], row["line"], row["event_id"], row["tenant_id"]) == (path, 1, "e1", "acme")
     assert row["usage"] == {"input.text": 1000, "output.text": 200}
+    assert row["keys"][0].endswith("#e1")
     assert (row["cost_usd_pico"], row["claimed_usd_pico"], row["billed_usd_pico"]) == (
         "270000000",
         "500000000000",

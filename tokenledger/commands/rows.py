@@ -31,8 +31,7 @@ class Row(msgspec.Struct, gc=False):
     source_file: str
     line: int
     event_id: str
-    event_key: str
-    response_key: str | None
+    keys: tuple[str, ...]
     response_id: str | None
     tenant_id: str
     environment: str | None
@@ -99,8 +98,7 @@ def row_json(priced: PricedCall, found: Found) -> bytes:
             source_file=found.source_file,
             line=found.line,
             event_id=call.event_id,
-            event_key=call.event_key,
-            response_key=call.response_key,
+            keys=(call.event_key,) if call.response_key is None else (call.event_key, call.response_key),
             response_id=call.response_id,
             tenant_id=call.tenant_id,
             environment=call.environment,
