@@ -119,6 +119,15 @@ sync_environment() {
   touch "$stamp"
 }
 
+# Flink loads Python into its JVM. Debian's python3 carries the interpreter inside the program, and
+# the shared library is a package of its own; without it the job restarts for ever.
+install_python_library() {
+  local python="$LOCAL/venv-flink/bin/python" package
+  package="$("$python" -c 'import sys, find_libpython as f
+f.find_libpython() or print("libpython%d.%d" % sys.version_info[:2])')"
+  if [[ -n $package ]]; then install_packages "$package"; fi
+}
+
 # --------------------------------------------------------------------------------------------
 
 mkdir -p "$STAMPS"
@@ -129,5 +138,6 @@ install_uv
 UV="$(find_uv)"
 sync_environment venv
 sync_environment venv-flink --no-default-groups --group flink
+install_python_library
 [[ -e .venv ]] || ln -s .local/venv .venv
 say setup "ready"
