@@ -104,6 +104,14 @@ install_uv() {
     fail "pip could not get uv; install uv $UV_VERSION or later on the PATH, then type: make setup"
 }
 
+# A uv of our own is on nobody's PATH; in the environment's folder `uv run` and `activate` find it.
+show_uv() {
+  local link="$LOCAL/venv/bin/uv"
+  [[ $UV != "$LOCAL/tools/bin/uv" || -e $link ]] && return
+  ln -sf "$UV" "$link"
+  say uv "in your own shell: source .venv/bin/activate"
+}
+
 lock_hash() { cat uv.lock pyproject.toml | sha256sum | cut -c1-16; }
 
 # $1 name of the environment's folder, then uv's options that choose its groups.
@@ -137,6 +145,7 @@ copy_jars
 install_uv
 UV="$(find_uv)"
 sync_environment venv
+show_uv
 sync_environment venv-flink --no-default-groups --group flink
 install_python_library
 [[ -e .venv ]] || ln -s .local/venv .venv
