@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes this machine able to run the stack: system programs, JVM artifacts, two Python environments.
-# Idempotent; with nothing to do it takes well under a second. Writes under .local/ only, besides
-# what apt installs and the package caches. What it cannot install it names, with the command.
+# Idempotent; with nothing to do it takes well under a second. Writes under .local/ and the link .venv, besides
+# what apt installs (and createcluster.conf, so that no cluster starts) and the package caches. What it cannot install it names, with the command.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
