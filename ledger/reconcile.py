@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from ledger.database import Connection
-from tokenledger.merge import Candidate, resolve
+from tokenledger.merge import Candidate, candidate_for, resolve
 from tokenledger.process import Context, default_context, process
 from tokenledger.readers import Options, Unreadable, read
 from tokenledger.records.priced import PricedCall
@@ -98,15 +98,7 @@ def _candidate(priced: PricedCall) -> Candidate[list[tuple[Share, int, int]]]:
     for line in priced.lines:
         share = Share(call.tenant_id, line.model or model, line.meter)
         shares.append((share, line.quantity, line.amount_usd_pico))
-    return Candidate(
-        tenant_id=call.tenant_id,
-        event_key=call.event_key,
-        response_key=call.response_key,
-        fingerprint=priced.fingerprint,
-        rank=priced.rank,
-        origin=(priced.append_at_us, priced.topic, priced.partition, priced.offset),
-        record=shares,
-    )
+    return candidate_for(priced, shares)
 
 
 def _refuse(problem: Unreadable) -> None:

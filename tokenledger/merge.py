@@ -120,6 +120,11 @@ class Link(NamedTuple):
 
 def candidate(priced: PricedCall) -> Candidate[PricedCall]:
     """A priced call as a candidate."""
+    return candidate_for(priced, priced)
+
+
+def candidate_for(priced: PricedCall, record: T) -> Candidate[T]:
+    """A priced call as a candidate that stands for `record`, such as the part of it that is wanted back."""
     call = priced.call
     return Candidate(
         tenant_id=call.tenant_id,
@@ -128,7 +133,7 @@ def candidate(priced: PricedCall) -> Candidate[PricedCall]:
         fingerprint=priced.fingerprint,
         rank=priced.rank,
         origin=(priced.append_at_us, priced.topic, priced.partition, priced.offset),
-        record=priced,
+        record=record,
     )
 
 
