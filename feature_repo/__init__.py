@@ -1,0 +1,1 @@
+"""The feature store: what the stream and the ledger know, as features a router can read online."""

@@ -1,0 +1,1 @@
+"""What answers requests: the gateway, and the simulated upstreams it is proven against."""
