@@ -105,13 +105,18 @@ def _body(envelope: Envelope, exchange: Exchange) -> Any:
         return envelope.response
     if envelope.response_text:
         return _json_body(envelope.response_text, exchange)
-    if envelope.cache_hit or envelope.aborted or envelope.error_type or (envelope.http_status or 200) >= 400:  # noqa: PLR2004
+    if _without_reply(envelope) or (envelope.http_status or 200) >= 400:  # noqa: PLR2004
         return {}  # nothing came back, and the envelope says why
     if envelope.http_status is not None and envelope.http_status not in _WITH_CONTENT:
         detail = f"HTTP {envelope.http_status} without content; the reply of a model call would be right"
         raise BadRecordError(Reason.NOT_A_CALL, "http_status", detail)
     detail = "none of response, events, response_text, stream_text is there"
     raise BadRecordError(Reason.INVALID_ENVELOPE, "response", detail)
+
+
+def _without_reply(envelope: Envelope) -> bool:
+    """Whether the envelope itself says why there may be no reply."""
+    return bool(envelope.cache_hit or envelope.aborted or envelope.in_progress or envelope.error_type)
 
 
 _WITH_CONTENT: Final = frozenset({200, 201, 202})
@@ -147,7 +152,7 @@ def _read_body(body: Any, exchange: Exchange, envelope: Envelope) -> Reading:
     dialect = dialect_of_body(body, exchange)
     if dialect is not None:
         return dialect.read(body, exchange)
-    if envelope.cache_hit or envelope.aborted or envelope.error_type:
+    if _without_reply(envelope):
         return Reading(usage_reading="")
     detail = f"no known API answers with the fields {sorted(body)[:12]}"
     if _is_other_traffic(body, exchange):

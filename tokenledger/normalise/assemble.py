@@ -274,7 +274,9 @@ def _status(envelope: Envelope, reading: Reading) -> str:
         return reading.status
     if envelope.aborted:
         return "aborted"
-    return "error" if envelope.error_type else "ok"
+    if envelope.error_type:
+        return "error"
+    return "in_progress" if envelope.in_progress else "ok"
 
 
 def _usage_source(envelope: Envelope, reading: Reading) -> str:

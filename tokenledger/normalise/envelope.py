@@ -151,6 +151,8 @@ class Envelope(msgspec.Struct, gc=False):
     """Answered from the gateway's own cache; the provider was not called."""
     aborted: bool | None = None
     """The caller broke the call off before its end."""
+    in_progress: bool | None = None
+    """Nothing has come back yet; another record of this event will say what did, and counts before this one."""
     error_type: Text | None = None
     """Why nothing came back, where the reply does not say so."""
     usage_source: Text | None = None
