@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import yaml
 
-from tokenledger.records.topics import PRICED, RAW, REJECTED, TOPICS, Topic
+from tokenledger.records.topics import FEATURES, PRICED, RAW, REJECTED, TOPICS, Topic
 
 _BINDING_VERSION: Final = "0.5.0"
 _SCHEMA_FORMAT: Final = "application/schema+json;version=draft-2020-12"
@@ -32,6 +32,13 @@ _MESSAGES: Final[dict[str, dict[str, Any]]] = {
         "headers": "rejected_headers",
         "payload": None,
     },
+    FEATURES.name: {
+        "name": "FeatureWindow",
+        "summary": "One minute of one model's or product feature's calls, in counts that add.",
+        "contentType": "application/json",
+        "headers": None,
+        "payload": "feature_window",
+    },
 }
 
 _OPERATIONS: Final = {
@@ -41,6 +48,9 @@ _OPERATIONS: Final = {
     "bookPricedCall": ("receive", PRICED.name, "The ledger books it, exactly once."),
     "refuseRecord": ("send", REJECTED.name, "The pricing job or the ledger refuses a record and keeps its bytes."),
     "listRejected": ("receive", REJECTED.name, "The ledger counts refused records and can replay them after a fix."),
+    "countCall": ("receive", PRICED.name, "The windows job counts it in its minute."),
+    "publishWindow": ("send", FEATURES.name, "The windows job tells a minute when it is over, and again if it grew."),
+    "pushFeatures": ("receive", FEATURES.name, "The pusher merges minutes into views and writes them for online use."),
 }
 
 
@@ -96,5 +106,5 @@ def _message(topic: Topic) -> dict[str, Any]:
         if known[part]:
             schema = {"$ref": f"./json/{known[part]}.schema.json"}
             message[part] = {"schemaFormat": _SCHEMA_FORMAT, "schema": schema}
-    key = {"type": "string", "description": "`tenant_id/event_id`"}
+    key = {"type": "string", "description": f"`{topic.key}`"}
     return message | {"bindings": {"kafka": {"key": key, "bindingVersion": _BINDING_VERSION}}}

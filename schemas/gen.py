@@ -19,6 +19,7 @@ from schemas.headers import raw_headers_schema, rejected_headers_schema
 from schemas.json_schema import DIALECT, record_schema
 from tokenledger.normalise.envelope import Envelope
 from tokenledger.records import Call, PricedCall
+from tokenledger.records.features import FeatureWindow
 
 HERE: Final = Path(__file__).parent
 COMPAT: Final = HERE / "compat" / "v1"
@@ -32,6 +33,7 @@ def schema_files() -> dict[str, str]:
         "priced_call": record_schema(PricedCall),
         "call": record_schema(Call),
         "envelope": record_schema(Envelope),
+        "feature_window": record_schema(FeatureWindow),
         "raw_headers": {"$schema": DIALECT, **raw_headers_schema()},
         "rejected_headers": {"$schema": DIALECT, **rejected_headers_schema()},
     }

@@ -11,6 +11,7 @@ from schemas.json_schema import record_types
 from schemas.meanings import field_meanings, meaning_of, member_rows, unit_of
 from tokenledger.normalise.envelope import Envelope
 from tokenledger.records import Anomaly, PricedCall, RawEvent, Reason, Rejected
+from tokenledger.records.features import FeatureWindow
 from tokenledger.records.meters import METERS
 from tokenledger.records.topics import TOPICS
 
@@ -24,7 +25,7 @@ Money is whole 10⁻¹² USD, time is whole microseconds UTC, and quantities are
 
 def glossary() -> str:
     """The whole page."""
-    records = [*record_types(PricedCall), Rejected, RawEvent, *record_types(Envelope)]
+    records = [*record_types(PricedCall), Rejected, RawEvent, *record_types(Envelope), FeatureWindow]
     sections = [
         _OPENING,
         _topics(),
@@ -95,11 +96,17 @@ _SIMPLE: Final[dict[type, str]] = {
 
 def _topics() -> str:
     rows = [
-        (f"`{topic.name}`", topic.meaning, str(topic.partitions), f"{int(topic.config['retention.ms']) // 86_400_000}")
+        (
+            f"`{topic.name}`",
+            topic.meaning,
+            f"`{topic.key}`",
+            str(topic.partitions),
+            f"{int(topic.config['retention.ms']) // 86_400_000}",
+        )
         for topic in TOPICS
     ]
-    meaning = "Kafka topics. The key of every record is `tenant_id/event_id`."
-    return _section("Topics", meaning, head=("topic", "one record is", "partitions", "kept, days"), rows=rows)
+    head = ("topic", "one record is", "key", "partitions", "kept, days")
+    return _section("Topics", "Kafka topics.", head=head, rows=rows)
 
 
 def _raw_headers() -> str:

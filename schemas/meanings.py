@@ -36,6 +36,17 @@ COUNTS: Final = {
     "partition": "Kafka partition",
     "offset": "Kafka offset",
     "partitions": "count",
+    "calls": "calls",
+    "errors": "calls",
+    "rate_limited": "calls",
+    "timeouts": "calls",
+    "aborted": "calls",
+    "cache_hits": "calls",
+    "escalations": "calls",
+    "incomplete_calls": "calls",
+    "clamped_calls": "calls",
+    "late_calls": "calls",
+    "expired_calls": "calls",
 }
 """Numbers whose name needs no unit, and what they are instead. A new one needs a reason of this kind."""
 
@@ -43,10 +54,16 @@ DURATIONS: Final = frozenset({"MeasuredTimes"})
 """Records that stand under a name with the unit (`timings_us`), so that their fields need none: all µs."""
 
 
+HISTOGRAMS: Final = frozenset({"FeatureWindow"})
+"""Records whose durations are histograms, bucket → calls."""
+
+
 def unit_of(record: str, field: str) -> str | None:
     """The unit of a numeric field; None where neither its name nor the list of counts says."""
     if record in DURATIONS:
         return "µs"
+    if record in HISTOGRAMS and field in {"total_us", "ttft_us", "tpot_us"}:
+        return "calls by bucket"
     for end, unit in UNITS:
         if field.endswith(end):
             return unit

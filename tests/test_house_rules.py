@@ -33,6 +33,7 @@ from tests.house.tree import (
 from tokenledger.cli import COMMANDS as SUBCOMMANDS
 from tokenledger.normalise.envelope import Envelope
 from tokenledger.records import PricedCall, RawEvent, Rejected
+from tokenledger.records.features import FeatureWindow
 from tokenledger.records.topics import TOPICS
 
 MAX_FUNCTION_LINES = 50
@@ -97,6 +98,7 @@ INNER_ROOMS = {
     "attribution": {"records"},
     "merge": {"records"},
     "histogram": set[str](),
+    "windows": {"records", "histogram"},
 }
 """Inside the library: room → rooms it may import beside itself."""
 
@@ -253,7 +255,7 @@ def test_a_module_opens_with_a_sentence() -> None:
 def test_every_number_of_a_record_states_its_unit() -> None:
     found = [
         f"{record.__name__}.{field.name}"
-        for root in (PricedCall, Rejected, RawEvent, Envelope)
+        for root in (PricedCall, Rejected, RawEvent, Envelope, FeatureWindow)
         for record in record_types(root)
         for field in msgspec.inspect.type_info(record).fields  # type: ignore[attr-defined]  # every record is a Struct
         if holds_integer(field.type) and not unit_of(record.__name__, field.name)

@@ -10,8 +10,18 @@ from schemas import gen
 from tokenledger.normalise import normalise
 from tokenledger.normalise.envelope import decode_envelope
 from tokenledger.records import Call, RawEvent, Reason
-from tokenledger.records.topics import PRICED, RAW, REJECTED, TOPICS
-from tokenledger.records.wire import decode_priced, decode_rejected, encode_priced, encode_rejected, rejected_headers
+from tokenledger.records.features import FeatureWindow
+from tokenledger.records.topics import FEATURES, PRICED, RAW, REJECTED, TOPICS
+from tokenledger.records.wire import (
+    decode_priced,
+    decode_rejected,
+    decode_window,
+    encode_priced,
+    encode_rejected,
+    encode_window,
+    rejected_headers,
+    window_key,
+)
 
 MESSAGES = gen.COMPAT / "messages"
 SIZES = ("minimal", "full")
@@ -75,6 +85,18 @@ def test_a_kept_priced_call_is_read_and_written_without_loss(size: str) -> None:
     """An unknown field is ignored when read, so a rename shows only in what is written again."""
     value = kept(PRICED.name, size)["value"]
     assert json.loads(encode_priced(decode_priced(json.dumps(value).encode()))) == value
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_kept_window_is_read_and_written_without_loss(size: str) -> None:
+    message = kept(FEATURES.name, size)
+    window = decode_window(json.dumps(message["value"]).encode())
+    assert json.loads(encode_window(window)) == message["value"]
+    assert window_key(window) == message["key"].encode()
+
+
+def test_the_full_window_names_every_field_of_the_record() -> None:
+    assert kept(FEATURES.name, "full")["value"].keys() == set(FeatureWindow.__struct_fields__)
 
 
 def test_the_full_priced_call_names_every_field_that_was_published() -> None:

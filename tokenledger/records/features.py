@@ -22,7 +22,7 @@ class FeatureWindow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     feature: str = ""
     """Product feature of a `feature`; empty for calls that name none."""
     window_start_at_us: int
-    """Start of the window, event time, µs UTC."""
+    """Start of the minute in which the calls ended, event time, µs UTC."""
     window_us: int = MINUTE_US
     """Length of the window."""
     calls: int = 0
@@ -56,11 +56,13 @@ class FeatureWindow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     tpot_us: dict[int, int] = {}
     """Histogram of the time per output token: bucket → calls."""
     clamped_calls: int = 0
-    """Calls whose event time lay too far in the future and was taken as the append time."""
+    """Calls whose end lay too far in the future or past and was taken as the append time."""
     late_calls: int = 0
     """Calls that came after the watermark had passed their window; they are counted here, in the window they missed."""
+    expired_calls: int = 0
+    """Calls that came more than an hour late: counted in the window open when they came, and in no other number."""
     revision: int = 0
-    """Raised when a window is told again with late calls in it; of one window the greatest counts."""
+    """Calls and expired calls so far: raised when a window is told again with late calls in it; the greatest counts."""
     emitted_at_us: int = 0
     """When the job told it, µs UTC."""
 

@@ -20,6 +20,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     """What one record of it is."""
     partitions: int = 4
     """Partition count."""
+    key: str = "tenant_id/event_id"
+    """What the key of a record says."""
     config: dict[str, str]
     """Topic settings as Kafka spells them."""
 
@@ -38,6 +40,14 @@ RAW: Final = Topic(
 )
 PRICED: Final = Topic(name="llm.priced.v1", meaning="PricedCall as JSON", config=_config(30))
 REJECTED: Final = Topic(name="llm.rejected.v1", meaning="the original bytes and, in headers, why", config=_config(14))
+# Kept for whoever must fill a view of an hour again, and a day to be away. Not compacted: the key is the entity, which
+# keeps an entity's windows in order, and compaction would leave only the last of them.
+FEATURES: Final = Topic(
+    name="llm.features.v1",
+    meaning="FeatureWindow as JSON, one minute of one model or feature; of several of one window the greatest revision",
+    key='["model", provider, model] or ["feature", tenant_id, feature] as JSON',
+    config=_config(2),
+)
 
-TOPICS: Final = (RAW, PRICED, REJECTED)
+TOPICS: Final = (RAW, PRICED, REJECTED, FEATURES)
 """What `make up` creates."""

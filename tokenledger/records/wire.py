@@ -2,6 +2,7 @@
 
 import msgspec
 
+from tokenledger.records.features import FeatureWindow
 from tokenledger.records.priced import PricedCall
 from tokenledger.records.raw import RawEvent
 from tokenledger.records.reasons import Reason
@@ -13,6 +14,14 @@ _decoder = msgspec.json.Decoder(PricedCall)
 
 encode_priced = _encoder.encode
 decode_priced = _decoder.decode
+encode_window = msgspec.json.Encoder().encode
+decode_window = msgspec.json.Decoder(FeatureWindow).decode
+
+
+def window_key(window: FeatureWindow) -> bytes:
+    """What a window is about, as JSON: names may hold any character."""
+    owner, name = (window.provider, window.model) if window.entity == "model" else (window.tenant_id, window.feature)
+    return msgspec.json.encode((window.entity, owner, name))
 
 
 def rejected_headers(rejected: Rejected) -> dict[str, bytes]:
