@@ -17,6 +17,7 @@ _ROLES: Final = (
     ("writer", sql.SQL("LOGIN BYPASSRLS")),
     ("app", sql.SQL("LOGIN")),
     ("analyst", sql.SQL("LOGIN")),
+    ("features", sql.SQL("LOGIN")),
 )
 
 
@@ -53,11 +54,13 @@ def _create_roles(connection: Admin) -> None:
         if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,)).fetchone() is None:
             connection.execute(sql.SQL("CREATE ROLE {} {}").format(sql.Identifier(name), options))
     connection.execute("GRANT CREATE, USAGE ON SCHEMA public TO owner")
-    connection.execute("GRANT USAGE ON SCHEMA public TO writer, app, analyst")
+    connection.execute("GRANT USAGE ON SCHEMA public TO writer, app, analyst, features")
     connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     # A writer that hangs must not hold the locks of its transaction.
     connection.execute("ALTER ROLE writer SET idle_in_transaction_session_timeout = '5s'")
     connection.execute("ALTER ROLE writer SET lock_timeout = '5s'")
+    # Sums of a month that take longer are asked again later, instead of piling up.
+    connection.execute("ALTER ROLE features SET statement_timeout = '10s'")
 
 
 def _apply(connection: Admin, name: str, text: str, *, known: str | None) -> bool:

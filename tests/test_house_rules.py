@@ -78,7 +78,7 @@ ROOMS = {
     "tokenledger": {"tokenledger"},
     "schemas": {"tokenledger", "schemas"},
     "ledger": {"tokenledger", "ledger"},
-    "feature_repo": {"tokenledger", "feature_repo"},
+    "feature_repo": {"tokenledger", "ledger", "feature_repo"},
     "flink_jobs": {"tokenledger", "ledger", "feature_repo", "flink_jobs"},
     "serving": {"tokenledger", "ledger", "feature_repo", "serving"},
     "dags": {"tokenledger", "ledger", "feature_repo", "dags"},
