@@ -54,10 +54,7 @@ def _scalar(annotation: Any) -> object:
 CALL_TYPES: Final = _types()
 """Postgres type of each of CALL_COLUMNS."""
 
-_PRICED_AT: Final = len(_CALL_FIELDS)
-_LATENCY_AT: Final = _PRICED_AT + len(_PRICED_FIELDS)
 _NO_LATENCY: Final = (None,) * len(_LATENCY_FIELDS)
-_LATENCY_IN_PRICED: Final = PricedCall.__struct_fields__.index("latency")
 _AT: Final = {column: index for index, column in enumerate(CALL_COLUMNS)}
 _TUPLES: Final = tuple(_AT[name] for name in (*sorted(_TEXTS), "token_times_us", "shares"))
 _HEXES: Final = tuple(_AT[name] for name in sorted(_BYTES))
@@ -65,12 +62,11 @@ _HEXES: Final = tuple(_AT[name] for name in sorted(_BYTES))
 
 def call_values(priced: PricedCall) -> list[Any]:
     """One value for each of CALL_COLUMNS; empty tuples are null."""
-    fields = astuple(priced)
-    latency = fields[_LATENCY_IN_PRICED]
+    call, status, _lines, latency, *provenance = astuple(priced)
     values = [
-        *astuple(priced.call),
-        *fields[2:_LATENCY_IN_PRICED],
-        *fields[_LATENCY_IN_PRICED + 1 :],
+        *astuple(call),
+        status,
+        *provenance,
         *(_NO_LATENCY if latency is None else astuple(latency)),
     ]
     for index in _TUPLES:

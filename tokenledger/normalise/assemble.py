@@ -27,105 +27,70 @@ _STARTED, _CREATED, _CE_TIME, _APPEND = "started_at", "created", "ce_time", "app
 
 
 def assemble(raw: RawEvent, envelope: Envelope, reading: Reading) -> Call:
-    """The Call. Built as a dict of what is there: absent fields outnumber present ones, and each costs its look-up."""
-    tenant_id = clean_header(raw.headers["ce_tenantid"])
+    """The Call: what nearly every call has by place, the rest by name, since most of it is seldom there."""
+    tenant_id = clean_header(raw.headers["ce_tenantid"]) or ""
     if envelope.tenant_id and envelope.tenant_id != tenant_id:
         reading.note(Anomaly.TENANT_MISMATCH)
     provider = _provider(envelope, reading)
     name = provider.name if provider else _unknown_provider(envelope, reading)
     event_id, source = _event_identity(raw, reading)
     started_at_us, event_time_source = _event_time(raw, envelope, reading)
-    fields: dict[str, Any] = {
-        "tenant_id": tenant_id,
-        "event_id": event_id,
-        "event_key": f"{source}#{event_id}",
-        "ce_source": source,
-        "provider": name,
-        "status": _status(envelope, reading),
-        "usage": reading.usage,
-        "input_tokens": reading.input_tokens,
-        "output_tokens": reading.output_tokens,
-        "usage_source": _usage_source(envelope, reading),
-        "usage_reading": reading.usage_reading,
-        "explicit_leaves": reading.explicit_leaves,
-        "started_at_us": started_at_us,
-        "event_time_source": event_time_source,
-        "received_at_us": raw.append_at_us or None,
-    }
-    response_id = as_id(reading.response_id)
-    if response_id is not None:
-        fields["response_id"] = response_id
-        if provider is None or provider.unique_ids:
-            fields["response_key"] = f"{name}/{response_id}"
-    if reading.raw_usage is not None:
-        fields["raw_usage"] = without_texts(reading.raw_usage)
-    for stated in compress(_STATED, _stated(envelope)):
-        fields[stated] = getattr(envelope, stated)
-    _add_reading(fields, reading)
-    _add_request(fields, envelope)
-    if envelope.timings_us is not None or reading.timings is not None:
-        fields["timings"] = _timings(envelope.timings_us, reading.timings)
-    if provider is not None and provider.self_hosted and "engine" not in fields:
-        fields["engine"] = provider.name
-    _add_rare(fields, raw, envelope)
-    if reading.anomalies:
-        fields["anomalies"] = tuple(reading.anomalies)
-    return Call(**fields)
+    response_id, raw_usage = as_id(reading.response_id), reading.raw_usage
+    has_key = response_id is not None and (provider is None or provider.unique_ids)
+    seldom = _seldom_there(raw, envelope, reading, provider=provider)
+    return Call(
+        tenant_id, event_id, f"{source}#{event_id}", name,
+        reading.usage, started_at_us, event_time_source,
+        source, raw.append_at_us or None, response_id, f"{name}/{response_id}" if has_key else None,
+        envelope.project or None, envelope.feature or None,
+        _short(reading.api or envelope.api), envelope.request_model or _unstated_model(envelope, reading),
+        _short(reading.response_model), _short(reading.service_tier),
+        _is_stream(envelope), _status(envelope, reading), _short(reading.finish_reason),
+        reading.input_tokens, reading.output_tokens, _usage_source(envelope, reading), reading.usage_reading,
+        reading.explicit_leaves, None if raw_usage is None else without_texts(raw_usage),
+        envelope.first_token_at_us or None, envelope.ended_at_us or None, tuple(reading.anomalies),
+        **seldom,
+    )  # fmt: skip
 
 
 # Fields that a call takes over from its envelope as they are; a blank text is absent.
 _STATED: Final = (
     "container_id", "operation_id", "attempt_no", "attempt_role",
-    "environment", "project", "feature", "cost_centre", "user_id", "api_key_id", "session_id",
-    "api", "billing_account", "commitment_id", "request_model", "deployment_id", "replica_id", "engine",
+    "environment", "cost_centre", "user_id", "api_key_id", "session_id",
+    "billing_account", "commitment_id", "deployment_id", "replica_id", "engine",
     "processing", "region", "data_region", "route", "route_tier", "decision_id", "prompt_id", "prompt_version",
-    "trace_id", "span_id", "error_type", "kv_token_us", "first_token_at_us", "ended_at_us",
+    "trace_id", "span_id", "error_type", "kv_token_us",
 )  # fmt: skip
 _stated: Final = attrgetter(*_STATED)
 
-# Fields of the reading that few replies fill in.
-_SELDOM: Final = ("host_provider", "processing", "speed", "region", "error_type", "engine", "deployment_id")
-_seldom: Final = attrgetter(*_SELDOM)
+# Fields of the reading that few replies fill in. They outrank what the envelope says: they tell what was served.
+_READ: Final = ("host_provider", "processing", "speed", "region", "error_type", "engine", "deployment_id")
+_read: Final = attrgetter(*_READ)
 
 
-def _add_reading(fields: dict[str, Any], reading: Reading) -> None:
-    """What the reply says outranks what the envelope says: it tells what was served. Its texts are bounded."""
-    if reading.response_model:
-        fields["response_model"] = _short(reading.response_model)
-    if reading.service_tier:
-        fields["service_tier_served"] = _short(reading.service_tier)
-    if reading.finish_reason:
-        fields["finish_reason"] = _short(reading.finish_reason)
-    if reading.api:
-        fields["api"] = _short(reading.api)
-    for name in compress(_SELDOM, _seldom(reading)):
+def _seldom_there(raw: RawEvent, envelope: Envelope, reading: Reading, *, provider: Provider | None) -> dict[str, Any]:
+    """What few calls have, by name."""
+    fields: dict[str, Any] = {}
+    for name in compress(_STATED, _stated(envelope)):
+        fields[name] = getattr(envelope, name)
+    for name in compress(_READ, _read(reading)):
         fields[name] = _short(getattr(reading, name))
     if reading.billed_usd_pico is not None:
         fields["billed_usd_pico"] = reading.billed_usd_pico
     if reading.shares:
         fields["shares"] = reading.shares
-    if reading.request_model and "request_model" not in fields:
-        fields["request_model"] = _bounded(reading.request_model)
-
-
-def _add_request(fields: dict[str, Any], envelope: Envelope) -> None:
-    """What was asked for, from the request's own fields."""
-    if envelope.events is not None or envelope.stream_text is not None:
-        fields["stream"] = True
-    request = envelope.request
-    if not request:
-        return
-    stream, tier, model = request.get("stream"), _bounded(request.get("service_tier")), _bounded(request.get("model"))
-    if stream.__class__ is bool:
-        fields["stream"] = stream
-    if tier:
+    if envelope.request and (tier := _bounded(envelope.request.get("service_tier"))):
         fields["service_tier_requested"] = tier
-    if model and "request_model" not in fields:
-        fields["request_model"] = model
+    if envelope.timings_us is not None or reading.timings is not None:
+        fields["timings"] = _timings(envelope.timings_us, reading.timings)
+    if provider is not None and provider.self_hosted and "engine" not in fields:
+        fields["engine"] = provider.name
+    _add_checked(fields, raw, envelope)
+    return fields
 
 
-def _add_rare(fields: dict[str, Any], raw: RawEvent, envelope: Envelope) -> None:
-    """What few records carry."""
+def _add_checked(fields: dict[str, Any], raw: RawEvent, envelope: Envelope) -> None:
+    """What is taken over only where it makes sense."""
     if envelope.cache_hit is not None:
         fields["cache_hit"] = envelope.cache_hit
     if envelope.container_part is not None:
@@ -143,6 +108,18 @@ def _add_rare(fields: dict[str, Any], raw: RawEvent, envelope: Envelope) -> None
     sequence = raw.headers.get("ce_sequence")
     if sequence and sequence.isdigit() and len(sequence) < 19:  # noqa: PLR2004 - fits an int64
         fields["ce_sequence"] = int(sequence)
+
+
+def _unstated_model(envelope: Envelope, reading: Reading) -> str | None:
+    """The model that was asked for, where the envelope leaves it to URL or request to say."""
+    return _bounded(reading.request_model) or (_bounded(envelope.request.get("model")) if envelope.request else None)
+
+
+def _is_stream(envelope: Envelope) -> bool | None:
+    request = envelope.request
+    if request and (stream := request.get("stream")).__class__ is bool:
+        return stream
+    return True if envelope.events is not None or envelope.stream_text is not None else None
 
 
 _Count = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
@@ -265,7 +242,10 @@ def _bounded(value: Any) -> str | None:
     return _short(value) if value.__class__ is str and value else None
 
 
-def _short(text: str) -> str:
+def _short(text: str | None) -> str | None:
+    """The text, bounded; a blank one is absent."""
+    if not text:
+        return None
     return text if len(text) <= MAX_TEXT_CHARS else bound_text(text)
 
 

@@ -38,13 +38,13 @@ class SharesExceedUsageError(ValueError):
         self.meter = meter
 
 
-class Cost(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Cost(msgspec.Struct, frozen=True, gc=False):
     """The cost of one call; the fields are those of PricedCall."""
 
-    lines: tuple[Line, ...] = ()
-    """Cost lines; their sum is `known_cost_usd_pico`."""
     price_status: str
     """`priced`, `provider_billed`, `not_billable`, `unpriced`, `partly_priced`, `unmetered` or `self_hosted`."""
+    lines: tuple[Line, ...] = ()
+    """Cost lines; their sum is `known_cost_usd_pico`."""
     cost_usd_pico: int | None = None
     """What the call cost, 10⁻¹² USD; None while it is not wholly known."""
     known_cost_usd_pico: int = 0
@@ -63,17 +63,14 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is odd about the cost."""
 
 
-class _Bill:
+class _Bill(msgspec.Struct, gc=False):
     """Lines as they are written, and what was missing."""
 
-    __slots__ = ("fallbacks", "lines", "list_usd_pico", "total_usd_pico", "unpriced")
-
-    def __init__(self) -> None:
-        self.lines: list[Line] = []
-        self.unpriced: list[str] = []
-        self.fallbacks: list[str] = []
-        self.total_usd_pico = 0
-        self.list_usd_pico = 0
+    lines: list[Line] = []
+    unpriced: list[str] = []
+    fallbacks: list[str] = []
+    total_usd_pico: int = 0
+    list_usd_pico: int = 0
 
 
 def price_call(call: Call, book: PriceBook, *, price_at_us: int | None = None) -> Cost:
@@ -111,7 +108,8 @@ def _input_total(usage: dict[str, int]) -> int:
 
 
 def _write_lines(bill: _Bill, slot: Slot, usage: dict[str, int], model: str | None) -> None:
-    rates = slot.rates
+    rates, lines = slot.rates, bill.lines
+    total_usd_pico = list_usd_pico = 0
     for meter, quantity in usage.items():
         if quantity == 0:
             continue
@@ -125,18 +123,18 @@ def _write_lines(bill: _Bill, slot: Slot, usage: dict[str, int], model: str | No
         if per != 1:
             amount = _divide(amount, per)
         listed = _divide(billed * rate.list_pico, rate.list_per) if rate.discounted else amount
-        bill.total_usd_pico += amount
-        bill.list_usd_pico += listed
+        total_usd_pico += amount
+        list_usd_pico += listed
         if rate.fallbacks:
             bill.fallbacks += rate.fallbacks
-        bill.lines.append(
+        lines.append(
             Line(
-                meter=meter, quantity=billed, amount_usd_pico=amount, list_amount_usd_pico=listed,
-                list_pico=rate.list_pico, list_per=rate.list_per,
-                contracted_pico=rate.contracted_pico, contracted_per=per,
-                price_id=rate.price_id, model=model, matched=rate.matched,
+                meter, billed, amount, listed, rate.list_pico, rate.list_per, rate.contracted_pico, per,
+                rate.price_id, model, rate.matched,
             )
         )  # fmt: skip
+    bill.total_usd_pico += total_usd_pico
+    bill.list_usd_pico += list_usd_pico
     if "request" in rates and usage and "request" not in usage and rates["request"] is not None:
         _write_lines(bill, slot, {"request": 1}, model)
 
@@ -186,18 +184,13 @@ def _judge(call: Call, bill: _Bill, slot: Slot) -> Cost:
     status = _status(call, bill, slot)
     known = bill.total_usd_pico
     cost = known if status == "priced" else None
+    unpriced_meters = () if status == "self_hosted" else _once(bill.unpriced)
+    rate_fallbacks = _once((*slot.notes, *bill.fallbacks)) if bill.lines and (slot.notes or bill.fallbacks) else ()
+    anomalies = () if call.claimed_usd_pico is None or cost is None else _claim(call.claimed_usd_pico, cost)
     return Cost(
-        lines=tuple(bill.lines),
-        price_status=status,
-        cost_usd_pico=cost,
-        known_cost_usd_pico=known,
-        computed_usd_pico=cost,
-        priced_provider=slot.provider,
-        priced_model=slot.model,
-        unpriced_meters=() if status == "self_hosted" else _once(bill.unpriced),
-        rate_fallbacks=_once((*slot.notes, *bill.fallbacks)) if bill.lines and (slot.notes or bill.fallbacks) else (),
-        anomalies=() if call.claimed_usd_pico is None or cost is None else _claim(call.claimed_usd_pico, cost),
-    )
+        status, tuple(bill.lines), cost, known, cost, slot.provider, slot.model, unpriced_meters, rate_fallbacks,
+        anomalies,
+    )  # fmt: skip
 
 
 def _status(call: Call, bill: _Bill, slot: Slot) -> str:

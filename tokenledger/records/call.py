@@ -41,20 +41,74 @@ class ModelShare(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     """What the part was, in the provider's word: `compaction`, `advisor_message`, `fallback`."""
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class Call(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One model call. Absent fields were not stated; a count of 0 was stated."""
 
-    # Identity
+    # Readers build a call by place: what is seldom there comes last, and costs nothing where it is not.
+
+    # What every call has
     tenant_id: str
     """The tenant, by credential."""
     event_id: str
     """CloudEvents id; minted by the reader, or the payload hash, where the record has none."""
     event_key: str
     """Key by event: source and id. Survives re-delivery."""
-    response_key: str | None = None
-    """Key by response: provider and response id, where that provider's ids are known to be unique."""
+    provider: str
+    """OpenTelemetry `gen_ai.provider.name`."""
+    usage: dict[str, int]
+    """Meter → quantity in the meter's base unit; disjoint leaves. Empty where none was reported."""
+    started_at_us: int
+    """Event time, µs UTC: start, else the provider's `created`, else `ce_time`, else the log's append time."""
+    event_time_source: str
+    """Which of these it is: `started_at`, `created`, `ce_time` or `append`."""
+
+    # What nearly every call has
+    ce_source: str = ""
+    """CloudEvents source."""
+    received_at_us: int | None = None
+    """When the log took the record, µs UTC."""
     response_id: str | None = None
     """The provider's own id of the reply."""
+    response_key: str | None = None
+    """Key by response: provider and response id, where that provider's ids are known to be unique."""
+    project: str | None = None
+    """Project."""
+    feature: str | None = None
+    """Product feature the call served."""
+    api: str | None = None
+    """`chat`, `responses`, `messages`, `embeddings`, …"""
+    request_model: str | None = None
+    """The model that was asked for."""
+    response_model: str | None = None
+    """The model the reply names."""
+    service_tier_served: str | None = None
+    """As the reply says: `default`, `flex`, `priority`, …"""
+    stream: bool | None = None
+    """Whether the answer was streamed."""
+    status: str = "ok"
+    """`ok`, `error`, `aborted` or `in_progress`."""
+    finish_reason: str | None = None
+    """The provider's word for why it stopped."""
+    input_tokens: int | None = None
+    """Inclusive input total: fresh, cached and written tokens of every modality, tool prompts too."""
+    output_tokens: int | None = None
+    """Inclusive output total: reasoning included."""
+    usage_source: str = "none"
+    """`reported`, `counted`, `estimated` or `none`."""
+    usage_reading: str = ""
+    """The convention assumed when the counts were read, such as `openai.chat` or `anthropic.messages`."""
+    explicit_leaves: int = 0
+    """Number of leaves read from a field of their own rather than by subtraction."""
+    raw_usage: dict[str, Any] | None = None
+    """The provider's own usage object, without texts."""
+    first_token_at_us: int | None = None
+    """First token seen by the caller, µs UTC."""
+    ended_at_us: int | None = None
+    """Last byte seen by the caller, µs UTC."""
+    anomalies: tuple[str, ...] = ()
+    """What was odd about the record: members of `Anomaly`."""
+
+    # Its place among others
     container_id: str | None = None
     """Id of the batch file or export this call was split from."""
     container_part: int | None = None
@@ -67,18 +121,12 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     """`primary`, `retry`, `hedge`, `verify` or `escalation`."""
     revision: int = 0
     """Raised by a producer that restates an earlier record; the greatest wins."""
-    ce_source: str = ""
-    """CloudEvents source."""
     ce_sequence: int | None = None
     """Producer's sequence number within its source."""
 
-    # Who
+    # Who asked
     environment: str | None = None
     """`production`, `staging`, …"""
-    project: str | None = None
-    """Project."""
-    feature: str | None = None
-    """Product feature the call served."""
     cost_centre: str | None = None
     """Cost centre."""
     user_id: str | None = None
@@ -90,21 +138,13 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     tags: dict[str, str] | None = None
     """At most 16 free labels."""
 
-    # What
-    provider: str
-    """OpenTelemetry `gen_ai.provider.name`."""
-    api: str | None = None
-    """`chat`, `responses`, `messages`, `embeddings`, …"""
+    # What ran
     host_provider: str | None = None
     """Who runs the model, where that is not the provider."""
     billing_account: str | None = None
     """Account the provider bills."""
     commitment_id: str | None = None
     """Commitment or provisioned capacity the call drew on."""
-    request_model: str | None = None
-    """The model that was asked for."""
-    response_model: str | None = None
-    """The model the reply names."""
     deployment_id: str | None = None
     """Deployment name, where it differs from the model."""
     replica_id: str | None = None
@@ -113,8 +153,6 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     """`vllm`, `llama.cpp`, `ollama`, … for self-hosted models."""
     service_tier_requested: str | None = None
     """As asked."""
-    service_tier_served: str | None = None
-    """As the reply says: `default`, `flex`, `priority`, …"""
     processing: str | None = None
     """`batch` for asynchronous batches; None is the synchronous API."""
     speed: str | None = None
@@ -139,38 +177,18 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     """W3C span id."""
 
     # How it went
-    stream: bool | None = None
-    """Whether the answer was streamed."""
-    status: str = "ok"
-    """`ok`, `error`, `aborted` or `in_progress`."""
     http_status: int | None = None
     """HTTP status."""
-    finish_reason: str | None = None
-    """The provider's word for why it stopped."""
     error_type: str | None = None
     """The provider's error type or code."""
     cache_hit: bool | None = None
     """Answered from the gateway's own cache; the provider was not called."""
 
     # How much
-    usage: dict[str, int]
-    """Meter → quantity in the meter's base unit; disjoint leaves. Empty where none was reported."""
-    input_tokens: int | None = None
-    """Inclusive input total: fresh, cached and written tokens of every modality, tool prompts too."""
-    output_tokens: int | None = None
-    """Inclusive output total: reasoning included."""
     shares: tuple[ModelShare, ...] = ()
     """Parts of `usage` that other models consumed."""
-    usage_source: str = "none"
-    """`reported`, `counted`, `estimated` or `none`."""
-    usage_reading: str = ""
-    """The convention assumed when the counts were read, such as `openai.chat` or `anthropic.messages`."""
     reading_version: int = 1
     """Version of that reading; raised when a misreading is mended."""
-    explicit_leaves: int = 0
-    """Number of leaves read from a field of their own rather than by subtraction."""
-    raw_usage: dict[str, Any] | None = None
-    """The provider's own usage object, without texts."""
     billed_usd_pico: int | None = None
     """What the provider's own body says it billed, in 10⁻¹² USD."""
     claimed_usd_pico: int | None = None
@@ -178,21 +196,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     kv_token_us: int | None = None
     """KV-cache occupancy of a self-hosted call: tokens × µs."""
 
-    # When
-    started_at_us: int
-    """Event time, µs UTC: start, else the provider's `created`, else `ce_time`, else the log's append time."""
-    event_time_source: str
-    """Which of these it is: `started_at`, `created`, `ce_time` or `append`."""
-    received_at_us: int | None = None
-    """When the log took the record, µs UTC."""
-    first_token_at_us: int | None = None
-    """First token seen by the caller, µs UTC."""
-    ended_at_us: int | None = None
-    """Last byte seen by the caller, µs UTC."""
+    # When, in detail
     token_times_us: tuple[int, ...] = ()
     """Instants of the stream's chunks, µs UTC; at most 64 are kept."""
     timings: Timings | None = None
     """Durations that were measured."""
-
-    anomalies: tuple[str, ...] = ()
-    """What was odd about the record: members of `Anomaly`."""

@@ -5,7 +5,7 @@ import msgspec
 from tokenledger.records.call import Call
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class Line(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One meter of one call, priced. A rate is `pico` USD per `per` units; each amount rounds once, half to even."""
 
     meter: str
@@ -65,15 +65,17 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     """Total minus the parts measured; negative is kept and flagged."""
 
 
-class PricedCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class PricedCall(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One raw record, understood and priced."""
 
     call: Call
     """The call itself."""
-    lines: tuple[Line, ...] = ()
-    """Cost lines; their sum is `known_cost_usd_pico`."""
     price_status: str
     """`priced`, `provider_billed`, `not_billable`, `unpriced`, `partly_priced`, `unmetered` or `self_hosted`."""
+    lines: tuple[Line, ...] = ()
+    """Cost lines; their sum is `known_cost_usd_pico`."""
+    latency: Latency | None = None
+    """Where the time went."""
     cost_usd_pico: int | None = None
     """What the call cost, 10⁻¹² USD; None while it is not wholly known."""
     known_cost_usd_pico: int = 0
@@ -92,8 +94,6 @@ class PricedCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     """Every condition that was dropped and every stand-in meter that was used, such as `service_tier=flex`."""
     book_version: str = ""
     """Hash of the price book."""
-    latency: Latency | None = None
-    """Where the time went."""
     anomalies: tuple[str, ...] = ()
     """Everything odd about the call: those of reading, pricing and latency together."""
     fingerprint: str = ""
