@@ -18,6 +18,8 @@ _ROLES: Final = (
     ("app", sql.SQL("LOGIN")),
     ("analyst", sql.SQL("LOGIN")),
     ("features", sql.SQL("LOGIN")),
+    ("keeper", sql.SQL("LOGIN")),
+    ("gateway", sql.SQL("LOGIN")),
 )
 
 
@@ -54,7 +56,7 @@ def _create_roles(connection: Admin) -> None:
         if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,)).fetchone() is None:
             connection.execute(sql.SQL("CREATE ROLE {} {}").format(sql.Identifier(name), options))
     connection.execute("GRANT CREATE, USAGE ON SCHEMA public TO owner")
-    connection.execute("GRANT USAGE ON SCHEMA public TO writer, app, analyst, features")
+    connection.execute("GRANT USAGE ON SCHEMA public TO writer, app, analyst, features, keeper, gateway")
     connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     # A writer that hangs must not hold the locks of its transaction.
     connection.execute("ALTER ROLE writer SET idle_in_transaction_session_timeout = '5s'")
