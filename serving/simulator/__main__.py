@@ -1,0 +1,91 @@
+"""`python -m serving.simulator`: a fleet of upstreams from a configuration, or one canned upstream for benchmarks.
+
+The first line it prints is a JSON object with the ports it listens on.
+"""
+
+import argparse
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from serving.simulator import answering
+from serving.simulator.answering import Label
+from serving.simulator.canned import Canned
+from serving.simulator.config import Settings, load
+from serving.simulator.control import Control
+from serving.simulator.journal import Journal
+from serving.simulator.server import Listener
+from serving.simulator.tier import RunningTier
+from serving.simulator.upstream import Upstream
+
+TIERS = Path(__file__).with_name("tiers.toml")
+
+
+def main() -> int:
+    """Exit status: 0 when told to end, 2 for a configuration that is none."""
+    parser = argparse.ArgumentParser(prog="python -m serving.simulator", description=__doc__)
+    parser.add_argument("--config", type=Path, default=TIERS, help="TOML file with the tiers; the packaged one without")
+    parser.add_argument("--canned", type=int, metavar="PORT", help="no tiers: fixed bytes at full speed on this port")
+    parser.add_argument("--prompts", type=int, metavar="COUNT", help="no server: print labelled prompts, a line each")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the prompts")
+    asked = parser.parse_args()
+    if asked.prompts is not None:
+        for label in answering.prompts(asked.prompts, seed=asked.seed):
+            sys.stdout.write(msgspec.json.encode(label).decode() + "\n")
+        return 0
+    try:
+        settings = None if asked.canned is not None else load(asked.config)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"simulator: {error}\n")
+        return 2
+    uvloop.run(_canned(asked.canned) if settings is None else _fleet(settings))
+    return 0
+
+
+async def _fleet(settings: Settings) -> None:
+    journal = Journal(settings.journal)
+    labels = _labels(settings.labels)
+    control = Control()
+    for tier in settings.tiers:
+        running = RunningTier(tier, labels, seed=settings.seed)
+        listener = Listener(Upstream(running, journal), tier.port)
+        await listener.open()
+        control.add(running, listener)
+    controls = Listener(control, settings.control_port)
+    await controls.open()
+    _say({"control": controls.port, "tiers": control.ports()})
+    await _told_to_end()
+    journal.close()
+
+
+async def _canned(port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(Canned, "127.0.0.1", port, backlog=4096)
+    _say({"canned": server.sockets[0].getsockname()[1]})
+    await _told_to_end()
+
+
+def _labels(path: str | None) -> dict[str, Label]:
+    if path is None:
+        return {}
+    labels = [msgspec.json.decode(line, type=Label) for line in Path(path).read_bytes().splitlines() if line]
+    return {label.prompt: label for label in labels}
+
+
+def _say(ports: dict[str, object]) -> None:
+    sys.stdout.write(msgspec.json.encode(ports).decode() + "\n")
+    sys.stdout.flush()
+
+
+async def _told_to_end() -> None:
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    await ended.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
