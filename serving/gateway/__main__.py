@@ -1,0 +1,121 @@
+"""`python -m serving.gateway --config FILE`: the gateway as a process."""
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+import uvloop
+
+from ledger.observing import logger
+from serving.gateway import books
+from serving.gateway.app import App
+from serving.gateway.configuration import MILLIS_PER_SECOND, ConfigurationError
+from serving.gateway.server import protocol_of
+from serving.gateway.service import Gateway, Source, load
+
+log = logger("serving.gateway")
+
+_LOOK_EVERY_S: Final = 1.0
+_BACKLOG: Final = 4_096
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with signals left to the process that has more to end than it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """None."""
+        yield
+
+
+def server_of(gateway: Gateway) -> Server:
+    """The HTTP server of a gateway."""
+    configuration = gateway.configuration
+    config = uvicorn.Config(
+        App(gateway),
+        host=configuration.listen.host,
+        port=configuration.listen.port,
+        http=protocol_of(lambda: gateway.configuration.limits, gateway.deadlines),  # type: ignore[arg-type]  # any callable
+        loop="none",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=max(configuration.limits.idle_ms // MILLIS_PER_SECOND, 1),
+        timeout_graceful_shutdown=max(configuration.drain.shutdown_ms // MILLIS_PER_SECOND, 1),
+    )
+    return Server(config)
+
+
+async def serve(gateway: Gateway, path: Path) -> None:
+    """Answer until told to end, then let the calls in flight finish."""
+    server, source = server_of(gateway), Source(path, gateway)
+
+    def stop() -> None:
+        gateway.stopping = True
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, lambda: source.check(anyway=True))
+    watching = loop.create_task(_watch(source, gateway))
+    try:
+        await server.serve()
+    finally:
+        watching.cancel()
+        gateway.fleet.close()
+
+
+async def _watch(source: Source, gateway: Gateway) -> None:
+    while True:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        source.check()
+        gateway.fleet.sweep()
+
+
+async def run(path: Path) -> None:
+    """The whole process."""
+    configuration = load(path)
+    async with books.opened(books.BooksSettings.from_environment(os.environ)) as opened:
+        gateway = Gateway(configuration, accounting=opened.accounting, admission=opened.admission, ready=opened.ready)
+        log.info("configuration read", extra={"facts": {"routes": list(configuration.routes)}})
+        await serve(gateway, path)
+
+
+def tune_interpreter() -> None:
+    """What is loaded stays; requests make few cycles, so the collector need not look often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+def main() -> int:
+    """Exit status: 0 when told to end, 2 for a configuration that is none."""
+    parser = argparse.ArgumentParser(prog="python -m serving.gateway", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="TOML file; docs/gateway.md describes it")
+    asked = parser.parse_args()
+    tune_interpreter()
+    try:
+        uvloop.run(run(asked.config))
+    except ConfigurationError as error:
+        sys.stderr.write(f"{asked.config}: {error}\n")
+        return 2
+    log.info("stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""One attempt at one upstream: its intent before, its outcome after, exactly one of each."""
+
+import time
+from typing import Final
+
+import msgspec
+
+from serving.gateway import metrics
+from serving.gateway.connection import Exchange
+from serving.gateway.deadlines import now_s
+from serving.gateway.fleet import Deployment, Server
+from serving.gateway.records import Accounting, Intent, Outcome
+from serving.gateway.replies import Facts
+from serving.gateway.sse import Stream
+
+_FIRST_ERROR_STATUS: Final = 400
+_FIRST_SERVER_STATUS: Final = 500
+_NOT_THE_SERVER: Final = frozenset({"client_disconnected", "gateway_stopped", "gateway_failed", "upstream_overloaded"})
+
+
+def now_us() -> int:
+    """µs UTC."""
+    return time.time_ns() // 1_000
+
+
+class Attempt:
+    """One intent that is durable, until its outcome is told."""
+
+    __slots__ = ("_accounting", "_settled", "deployment", "exchange", "intent", "sent_at_s", "server", "timings_us")
+
+    def __init__(self, accounting: Accounting, intent: Intent, deployment: Deployment, server: Server) -> None:
+        self._accounting = accounting
+        self._settled = False
+        self.intent = intent
+        self.deployment = deployment
+        self.server = server
+        self.exchange: Exchange | None = None
+        self.sent_at_s = 0.0
+        self.timings_us: dict[str, int] = {}
+
+    @property
+    def settled(self) -> bool:
+        """Whether its outcome is told."""
+        return self._settled
+
+    def settle(
+        self,
+        facts: Facts | None = None,
+        *,
+        error: str | None = None,
+        stream: Stream | None = None,
+        aborted: bool = False,
+    ) -> int | None:
+        """Tell what came of it; the known cost, 10⁻¹² USD, where it is wholly known."""
+        assert not self._settled, "an attempt has one outcome"  # noqa: S101  (our own mistake, not the world's)
+        self._settled = True
+        exchange = self.exchange
+        ended_at_us = now_us()
+        self.timings_us["total"] = max(ended_at_us - self.intent.started_at_us, 0)
+        times = tuple(stream.times_us) if stream is not None else ()
+        cost_usd_pico = self._accounting.settle(
+            self.intent,
+            Outcome(
+                event_id=self.intent.event_id,
+                http_status=(exchange.status or None) if exchange is not None else None,
+                reply=facts.encoded() if facts is not None else None,
+                first_token_at_us=times[0] if times else None,
+                ended_at_us=ended_at_us,
+                token_times_us=times,
+                timings_us=self.timings_us,
+                aborted=aborted,
+                error_type=error,
+                output_chunks=stream.chunks if stream is not None else 0,
+            ),
+        )
+        self._judge(error)
+        return cost_usd_pico
+
+    def _judge(self, error: str | None) -> None:
+        """What it says of the replica, and of the upstream's figures."""
+        status = self.exchange.status if self.exchange is not None else 0
+        breaker = self.server.breaker
+        opened = breaker.opened_total
+        if error in _NOT_THE_SERVER:
+            breaker.undecided()
+        elif status >= _FIRST_SERVER_STATUS or (error is not None and status < _FIRST_ERROR_STATUS):
+            breaker.failed(now_s())
+        elif status >= _FIRST_ERROR_STATUS:
+            breaker.undecided()
+        else:
+            breaker.succeeded()
+        name = self.deployment.name
+        if breaker.opened_total != opened:
+            metrics.BREAKER_OPENED.labels(name, self.server.name).inc()
+        outcome = str(status) if status >= _FIRST_ERROR_STATUS else error or "ok"
+        metrics.attempts(name, outcome).inc()
+        if self.exchange is not None and self.exchange.answered:
+            metrics.first_byte_seconds(name).observe(self.exchange.answered_at_s - self.sent_at_s)
+
+
+def with_reservation(intent: Intent, reserved_usd_pico: int) -> Intent:
+    """The intent, saying what was reserved for it."""
+    return msgspec.structs.replace(intent, reserved_usd_pico=reserved_usd_pico) if reserved_usd_pico else intent

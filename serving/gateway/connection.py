@@ -1,0 +1,391 @@
+"""One connection to an upstream, one exchange on it at a time: bytes out, status, headers and body in.
+
+Replies may be framed by length, by chunks or by the connection's end. Reading pauses while nobody takes what came.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, cast
+
+import httptools
+
+from serving.gateway.deadlines import NEVER, Alarm, Deadlines, now_s
+
+HEAD: Final = 0
+DATA: Final = 1
+END: Final = 2
+_NOTHING: Final = 3
+
+_PAUSE_ABOVE_BYTES: Final = 262_144
+_LARGEST_HEAD_BYTES: Final = 65_536
+_FIRST_FINAL_STATUS: Final = 200
+_SWITCHING: Final = 101
+_KEPT_HEADERS: Final = frozenset(
+    {b"content-type", b"retry-after", b"retry-after-ms", b"openai-processing-ms", b"openai-version", b"x-should-retry"}
+)
+"""Reply headers that matter to the caller; no others are passed on."""
+
+
+class UpstreamError(Exception):
+    """An exchange that will not end well; `kind` is the ledger's `error_type`."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
+class Patience:
+    """How long an exchange waits for what, in seconds."""
+
+    __slots__ = ("first_byte_s", "idle_s", "total_s")
+
+    def __init__(self, *, first_byte_ms: int, idle_ms: int, total_ms: int) -> None:
+        self.first_byte_s = first_byte_ms / 1_000
+        self.idle_s = idle_ms / 1_000
+        self.total_s = total_ms / 1_000
+
+
+class Exchange:
+    """One request and the reply to it, as far as it has come."""
+
+    __slots__ = (
+        "_chunks",
+        "_connection",
+        "_deadlines",
+        "_patience",
+        "_total_due_s",
+        "_waiter",
+        "_wake_at",
+        "abandoned_at_s",
+        "answered",
+        "answered_at_s",
+        "buffered_bytes",
+        "due_s",
+        "ended",
+        "failure",
+        "has_head",
+        "headers",
+        "heartbeat_s",
+        "received_bytes",
+        "status",
+    )
+
+    def __init__(self, connection: "Connection", patience: Patience, deadlines: Deadlines) -> None:
+        now = now_s()
+        self._connection = connection
+        self._deadlines = deadlines
+        self._patience = patience
+        self._total_due_s = now + patience.total_s
+        self._chunks: list[bytes] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._wake_at = _NOTHING
+        self.due_s = min(now + patience.first_byte_s, self._total_due_s)
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.has_head = False
+        self.answered = False
+        """Whether any byte of a reply came."""
+        self.answered_at_s = NEVER
+        self.ended = False
+        self.failure: str | None = None
+        self.buffered_bytes = 0
+        self.received_bytes = 0
+        self.heartbeat_s = 0.0
+        """A reader that waits longer is woken without data; 0 for never."""
+        self.abandoned_at_s = NEVER
+        """When the exchange ends because nobody waits for it any more."""
+        deadlines.add(self)
+
+    async def head(self) -> None:
+        """Returns when status and headers are there. Raises UpstreamError."""
+        while not self.has_head and not self.ended:
+            await self._wait(HEAD)
+        if not self.has_head and self.failure is not None:
+            raise UpstreamError(self.failure)
+
+    async def read(self) -> bytes | None:
+        """What has come; empty at the end, None for a silence as long as a heartbeat. Raises UpstreamError."""
+        if not self._chunks and not self.ended:
+            await self._wait(DATA)
+        if self._chunks:
+            return self._take()
+        if self.failure is not None:
+            raise UpstreamError(self.failure)
+        return b"" if self.ended else None
+
+    async def whole(self, limit_bytes: int) -> bytes:
+        """The whole body. Raises UpstreamError."""
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            if not self.ended:
+                await self._wait(END)
+            if self._chunks:
+                parts.append(self._take())
+                size += len(parts[-1])
+            if size > limit_bytes:
+                self.fail("upstream_reply_too_large")
+            if self.failure is not None:
+                raise UpstreamError(self.failure)
+            if self.ended:
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def abandon(self, within_s: float) -> None:
+        """Nobody waits for it: it may go on for so long."""
+        self.abandoned_at_s = now_s() + within_s
+        self.due_s = min(self.due_s, self.abandoned_at_s)
+
+    def fail(self, kind: str) -> None:
+        """It ends here; the connection with it."""
+        if not self.ended:
+            self._end(kind)
+            self._connection.abort()
+
+    def expire(self) -> None:
+        """A deadline has passed: of a heartbeat, of patience, or of an abandoned exchange."""
+        now = now_s()
+        if now >= self.abandoned_at_s:
+            self.fail("client_disconnected")
+        elif now >= self._total_due_s:
+            self.fail("upstream_total_timeout")
+        elif not self.answered:
+            self.fail("upstream_first_byte_timeout")
+        elif self._connection.paused:
+            # The silence is ours: the client does not read.
+            self.due_s = self._next_due(now)
+        else:
+            self.fail("upstream_idle_timeout")
+
+    def _next_due(self, now: float) -> float:
+        due = now + self._patience.idle_s
+        return min(due, self._total_due_s, self.abandoned_at_s)
+
+    async def _wait(self, wake_at: int) -> None:
+        self._wake_at = wake_at
+        self._waiter = asyncio.get_running_loop().create_future()
+        beat = Alarm(self.heartbeat_s, self.wake) if self.heartbeat_s and wake_at == DATA else None
+        if beat is not None:
+            self._deadlines.add(beat)
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            self._wake_at = _NOTHING
+            if beat is not None:
+                self._deadlines.discard(beat)
+
+    def wake(self) -> None:
+        """Whoever waits looks again."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _take(self) -> bytes:
+        chunks = self._chunks
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self._chunks = []
+        self.buffered_bytes = 0
+        if self._connection.paused and not self.ended:
+            self._connection.resume()
+            self.due_s = self._next_due(now_s())
+        return data
+
+    # What the connection tells
+
+    def came(self, chunks: list[bytes]) -> None:
+        """A read of the socket brought these pieces of the body, perhaps none."""
+        if not self.answered:
+            self.answered = True
+            self.answered_at_s = now_s()
+        self.due_s = self._next_due(now_s())
+        if chunks:
+            size = sum(map(len, chunks))
+            self._chunks += chunks
+            self.buffered_bytes += size
+            self.received_bytes += size
+        if self._wake_at == DATA:
+            if chunks:
+                self.wake()
+        elif self._wake_at == HEAD and self.has_head:
+            self.wake()
+        if self.buffered_bytes > _PAUSE_ABOVE_BYTES and not self.ended:
+            self._connection.pause()
+            if self._wake_at == END:
+                self.wake()
+
+    def finished(self) -> None:
+        """The reply is complete."""
+        self._end(None)
+
+    def _end(self, failure: str | None) -> None:
+        if not self.ended:
+            self.ended = True
+            self.failure = failure
+            self._deadlines.discard(self)
+            self.wake()
+
+
+class Connection(asyncio.Protocol):
+    """A connection to one replica."""
+
+    __slots__ = (
+        "_body",
+        "_complete",
+        "_framed",
+        "_head_bytes",
+        "_keep",
+        "_on_free",
+        "_parser",
+        "_transport",
+        "exchange",
+        "idle_since_s",
+        "lost",
+        "paused",
+        "served",
+    )
+
+    def __init__(self, on_free: Callable[["Connection"], None]) -> None:
+        self._on_free = on_free
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._body: list[bytes] = []
+        self._complete = False
+        self._framed = False
+        self._keep = False
+        self._head_bytes = 0
+        self.exchange: Exchange | None = None
+        self.idle_since_s = 0.0
+        self.lost = False
+        self.paused = False
+        self.served = 0
+        """Exchanges it has carried; a connection that carried one may be closed by its server at any time."""
+
+    def send(self, data: list[bytes], patience: Patience, deadlines: Deadlines) -> Exchange:
+        """Send a request; nothing else may be under way."""
+        assert self.exchange is None, "one exchange at a time"  # noqa: S101  (our own mistake, not the world's)
+        exchange = self.exchange = Exchange(self, patience, deadlines)
+        self._complete = self._framed = self._keep = False
+        self._head_bytes = 0
+        if self.lost or self._transport is None:
+            exchange.fail("upstream_closed_unanswered")
+        else:
+            self._transport.write(b"".join(data))
+        return exchange
+
+    def pause(self) -> None:
+        """Read no more for now."""
+        if not self.paused and self._transport is not None:
+            self.paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self.paused:
+            self.paused = False
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    def abort(self) -> None:
+        """Close at once, whatever is under way."""
+        self.lost = True
+        if self._transport is not None:
+            self._transport.abort()
+        self._free()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is open."""
+        # uvloop's transports are no asyncio.Transport, though they do the same.
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Part of a reply."""
+        exchange = self.exchange
+        if exchange is None or exchange.ended:
+            self.abort()  # nobody asked
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            exchange.answered = True
+            exchange.fail("upstream_invalid_reply")
+            return
+        if not exchange.has_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > _LARGEST_HEAD_BYTES:
+                exchange.fail("upstream_invalid_reply")
+                return
+        body = self._body
+        if body:
+            self._body = []
+        exchange.came(body)
+        if self._complete:
+            self._done(exchange)
+
+    def eof_received(self) -> bool:
+        """The server says no more: close."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is closed, by whomever."""
+        self.lost = True
+        exchange = self.exchange
+        if exchange is not None and not exchange.ended:
+            if exchange.has_head and not self._framed and exc is None:
+                exchange.finished()  # the end of the connection is the end of the reply
+            else:
+                exchange.fail("upstream_closed" if exchange.answered else "upstream_closed_unanswered")
+        self._free()
+
+    # httptools
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header of the reply."""
+        assert self.exchange is not None  # noqa: S101  (data is fed only while there is one)
+        name = name.lower()
+        if name in _KEPT_HEADERS:
+            self.exchange.headers.append((name, value))
+        elif name in {b"content-length", b"transfer-encoding"}:
+            self._framed = True
+        elif name == b"content-encoding" and value.lower() != b"identity":
+            raise ValueError(f"upstream sent content-encoding {value!r} unasked")
+
+    def on_headers_complete(self) -> None:
+        """Status and headers are there."""
+        assert self.exchange is not None  # noqa: S101  (as above)
+        status = self._parser.get_status_code()
+        if status == _SWITCHING:
+            raise ValueError("upstream switched protocols unasked")
+        if status < _FIRST_FINAL_STATUS:
+            self.exchange.headers.clear()
+            return
+        self.exchange.status = status
+        self.exchange.has_head = True
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """The reply, or a provisional one, is complete."""
+        assert self.exchange is not None  # noqa: S101  (as above)
+        if self.exchange.has_head:
+            self._complete = True
+            self._keep = self._parser.should_keep_alive()
+
+    def _done(self, exchange: Exchange) -> None:
+        transport = self._transport
+        exchange.finished()
+        # A reply that came before the request was all sent leaves the rest of it in the way of the next.
+        if not self._keep or self.lost or transport is None or transport.get_write_buffer_size() > 0:
+            self.abort()
+            return
+        self.resume()
+        self._free()
+
+    def _free(self) -> None:
+        if self.exchange is not None:
+            self.exchange = None
+            self.served += 1
+            self.idle_since_s = now_s()
+            self._on_free(self)

@@ -1,0 +1,169 @@
+"""An upstream's reply on its way to the caller: whole or as a stream, and what the ledger learns from it."""
+
+from typing import Final, Protocol
+
+import msgspec
+
+from serving.gateway.answer import Answer, Headers
+from serving.gateway.attempt import Attempt, now_us
+from serving.gateway.configuration import MILLIS_PER_SECOND, Configuration
+from serving.gateway.connection import Exchange, UpstreamError
+from serving.gateway.errors import RETRY, from_upstream, refused
+from serving.gateway.incoming import Incoming
+from serving.gateway.records import Refusal
+from serving.gateway.replies import facts_of
+from serving.gateway.requests import Asked
+from serving.gateway.sse import Stream
+
+_FIRST_ERROR_STATUS: Final = 400
+_LARGEST_EVENT_BYTES: Final = 4_194_304
+_AFTER_DONE_S: Final = 1.0
+_TO_CALLER: Final = frozenset({b"openai-processing-ms", b"openai-version"})
+_WITH_ERROR: Final = frozenset({b"retry-after", b"retry-after-ms", b"x-should-retry", *_TO_CALLER})
+
+
+class Call(Protocol):
+    """What a relay needs of its call."""
+
+    answer: Answer
+    asked: Asked
+    incoming: Incoming
+    policy: Configuration
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An attempt the caller has seen nothing of."""
+
+    refusal: Refusal | None = None
+    """The gateway's own words for it; None where the upstream's are passed on."""
+    status: int = 0
+    """Status of the upstream's reply, as the caller may see it."""
+    body: bytes = b""
+    """The reply."""
+    headers: Headers = ()
+    """Headers that go with it."""
+    retry_after_ms: int | None = None
+    """When the upstream wants to be asked again."""
+    is_final: bool = False
+    """Whether trying again is out of the question."""
+
+
+async def relay(call: Call, attempt: Attempt) -> Failed | None:
+    """The reply to the caller; a failure that may be tried again instead. Raises UpstreamError."""
+    exchange = attempt.exchange
+    assert exchange is not None  # noqa: S101  (it was sent)
+    if call.asked.stream:
+        await exchange.head()
+        if exchange.status < _FIRST_ERROR_STATUS and _is_stream(exchange):
+            await _stream(call, attempt, exchange)
+            return None
+    return await _whole(call, attempt, exchange)
+
+
+def _is_stream(exchange: Exchange) -> bool:
+    return any(name == b"content-type" and b"text/event-stream" in value for name, value in exchange.headers)
+
+
+async def _whole(call: Call, attempt: Attempt, exchange: Exchange) -> Failed | None:
+    body = await exchange.whole(call.policy.limits.reply_bytes)
+    facts = facts_of(body)
+    status = exchange.status
+    name = attempt.deployment.name
+    if status >= _FIRST_ERROR_STATUS:
+        attempt.settle(facts)
+        status, shown = from_upstream(status, body, name)
+        headers = tuple(header for header in exchange.headers if header[0] in _WITH_ERROR)
+        return Failed(
+            status=status,
+            body=shown,
+            headers=headers,
+            retry_after_ms=_retry_after_ms(headers),
+            is_final=exchange.status not in call.policy.retries.statuses,
+        )
+    if facts is None:
+        attempt.settle(error="upstream_invalid_reply", aborted=True)
+        refusal = refused(502, f"upstream {name}: the reply is no JSON object", code="upstream_invalid_reply")
+        return Failed(refusal=refusal, is_final=True)
+    if facts.error is not None:
+        attempt.settle(facts, error="upstream_error_reply")
+        _, shown = from_upstream(502, body, name)
+        return Failed(status=502, body=shown, headers=(RETRY,), is_final=True)
+    cost_usd_pico = attempt.settle(facts)
+    await answered(call, attempt, body, cost_usd_pico)
+    return None
+
+
+async def answered(call: Call, attempt: Attempt, body: bytes, cost_usd_pico: int | None) -> None:
+    """The upstream's bytes, with our headers."""
+    exchange = attempt.exchange
+    assert exchange is not None  # noqa: S101  (it was sent)
+    kept = [header for header in exchange.headers if header[0] in _TO_CALLER or header[0] == b"content-type"]
+    cost = [] if cost_usd_pico is None else [(b"x-tokenledger-cost", b"%d" % cost_usd_pico)]
+    await call.answer.whole(exchange.status, body, (*kept, *served_by(attempt), *cost))
+
+
+def served_by(attempt: Attempt) -> Headers:
+    """Who served a call, and its id in the ledger."""
+    return (
+        (b"x-route", attempt.deployment.name.encode()),
+        (b"x-tokenledger-event", attempt.intent.event_id.encode()),
+    )
+
+
+async def _stream(call: Call, attempt: Attempt, exchange: Exchange) -> None:
+    """Events as they come. The outcome is told before the caller's last byte is sent."""
+    stream = Stream(usage_wanted=call.asked.usage_wanted or not attempt.deployment.spec.ask_for_usage)
+    exchange.heartbeat_s = call.policy.heartbeat_ms / MILLIS_PER_SECOND
+    kept = tuple(header for header in exchange.headers if header[0] in _TO_CALLER)
+    await call.answer.begin((*served_by(attempt), *kept))
+    error: str | None = None
+    try:
+        await _pump(call, exchange, stream)
+    except UpstreamError as broken:
+        error = broken.kind
+    facts = stream.facts
+    ended_well = stream.done or (bool(facts.finishes) and all(facts.finishes.values()))
+    if error is None and facts.error is not None:
+        error = "upstream_error_event"
+    elif error is None and not ended_well:
+        error = "upstream_closed"
+    attempt.settle(facts, error=error, stream=stream, aborted=error is not None and not facts.has_usage)
+    if error is None or facts.error is not None:
+        await call.answer.end()
+    else:
+        await call.answer.end(refused(502, f"upstream {attempt.deployment.name}: {error}", code=error))
+
+
+async def _pump(call: Call, exchange: Exchange, stream: Stream) -> None:
+    """Until the stream's end. Raises UpstreamError."""
+    answer, peer = call.answer, call.incoming.peer
+    drain = call.policy.drain
+    gone_at_bytes: int | None = None
+    while not stream.done:
+        data = await exchange.read()
+        if data is None:
+            await answer.heartbeat()
+            continue
+        out = stream.feed(data, now_us()) if data else stream.close(now_us())
+        if stream.held_bytes > _LARGEST_EVENT_BYTES:
+            exchange.fail("upstream_reply_too_large")
+        if peer.gone:
+            gone_at_bytes = exchange.received_bytes if gone_at_bytes is None else gone_at_bytes
+            if exchange.received_bytes - gone_at_bytes > drain.abandoned_bytes:
+                exchange.fail("client_disconnected")
+        elif out:
+            await answer.part(out)
+        if not data:
+            return
+    if not exchange.ended:
+        # It said that it is over; what is left is the end of its framing.
+        exchange.abandon(_AFTER_DONE_S)
+
+
+def _retry_after_ms(headers: Headers) -> int | None:
+    for name, value in headers:
+        if name == b"retry-after-ms" and value.isdigit():
+            return int(value)
+        if name == b"retry-after" and value.isdigit():
+            return int(value) * MILLIS_PER_SECOND
+    return None
