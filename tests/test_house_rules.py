@@ -107,6 +107,7 @@ CATCH_ALL = {
     "ledger/ahead.py": "a thread hands what it caught to its reader, who raises it again",
     "ledger/compact.py": "process wiring: the supervisor restarts what ends here",
     "ledger/writer.py": "process wiring: the supervisor restarts what ends here",
+    "serving/gateway/app.py": "answers 500 and logs why",
     "ledger/batching.py": "rolls back and raises again",
     "ledger/database.py": "closes the connection and raises again",
 }
