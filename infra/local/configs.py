@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from infra.local.layout import HOST, Layout
 from infra.local.programs import Program, supervised
+from infra.local.redis import redis_conf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,6 +27,7 @@ def rendered(layout: Layout, programs: Iterable[Program], *, flink_shipped: str)
         config / "flink" / "config.yaml": flink_config(layout, flink_shipped),
         config / "flink" / "log4j-console.properties": LOG4J2,
         config / "flink" / "log4j-cli.properties": LOG4J2.replace("INFO", "WARN"),
+        config / "redis.conf": redis_conf(layout),
         config / "supervisord.conf": supervisord_conf(layout, programs),
     }
 

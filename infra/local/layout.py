@@ -36,6 +36,7 @@ class Ports:
     flink_taskmanager_data: int
     writer_metrics: int
     compact_metrics: int
+    pusher_metrics: int
 
     @classmethod
     def from_table(cls, table: Mapping[str, object]) -> Ports:
@@ -115,6 +116,21 @@ class Layout:
         return self.run / "postgres"
 
     @property
+    def redis_socket(self) -> Path:
+        """Where Redis answers; it has no port."""
+        return self.run / "redis.sock"
+
+    @property
+    def secrets(self) -> Path:
+        """Passwords, one a file that only its owner reads; made once."""
+        return self.root / "secrets"
+
+    @property
+    def features(self) -> Path:
+        """The feature store's registry and its history."""
+        return self.data / "features"
+
+    @property
     def supervisor_socket(self) -> Path:
         """Where supervisor answers."""
         return self.run / "supervisor.sock"
@@ -148,6 +164,9 @@ class Layout:
             "TOKENLEDGER_POSTGRES_DATABASE": DATABASE,
             "TOKENLEDGER_POSTGRES_SOCKET": str(self.postgres_socket),
             "TOKENLEDGER_FLINK_REST": self.flink_rest,
+            "TOKENLEDGER_REDIS_SOCKET": str(self.redis_socket),
+            "TOKENLEDGER_SECRETS": str(self.secrets),
+            "TOKENLEDGER_FEATURES": str(self.features),
         }
 
     def admin_environment(self) -> dict[str, str]:

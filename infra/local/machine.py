@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from infra.local.layout import Layout
 
 OLDEST_POSTGRES = 15
+OLDEST_REDIS = 7
 
 
 class Missing(Exception):  # noqa: N818 - it reads as what it says
@@ -28,6 +29,7 @@ def inspect(layout: Layout) -> Machine:
         postgres_bin=postgres_bin(),
         postgres_prefix=postgres_prefix(layout),
         flink_home=flink_home(layout),
+        redis_server=redis_server(),
         operator=os.environ.get("TOKENLEDGER_OPERATOR", "price"),
     )
 
@@ -90,6 +92,24 @@ def postgres_prefix(layout: Layout) -> tuple[str, ...]:
 
 def _group(account: str) -> str:
     return str(pwd.getpwnam(account).pw_gid)
+
+
+def redis_server() -> str:
+    """`redis-server` on the PATH, of version 7 or later: older ones cannot tell reading keys from writing them."""
+    path = shutil.which("redis-server")
+    version = _redis_version(path) if path else 0
+    if path is None or version < OLDEST_REDIS:
+        message = (
+            f"redis: version {version or 'none'} found, {OLDEST_REDIS} or later is needed;"
+            " type `make setup` (Debian: redis-server)"
+        )
+        raise Missing(message)
+    return path
+
+
+def _redis_version(redis: str) -> int:
+    shown = subprocess.run([redis, "--version"], capture_output=True, text=True, check=True).stdout
+    return int(shown.partition("v=")[2].partition(".")[0])  # "Redis server v=7.0.15 sha=…"
 
 
 def flink_home(layout: Layout) -> str:

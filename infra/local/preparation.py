@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import os
+import secrets as random
 import shutil
+import string
 import subprocess
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infra.local import configs
+from infra.local import configs, redis
 from infra.local.layout import SUPERUSER
 from infra.local.machine import Missing, postgres_account
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
     from infra.local.layout import Layout
     from infra.local.programs import Machine, Program
+
+
+_PASSWORD_LETTERS = 40
 
 
 class PreparationFailed(Exception):  # noqa: N818 - it reads as what it says
@@ -45,6 +50,29 @@ def files(layout: Layout, machine: Machine, programs: Iterable[Program]) -> None
         path.write_text(text, encoding="utf-8")
         if path.name in {"postgresql.conf", "pg_hba.conf"} and (account := postgres_account()):
             shutil.chown(path, account)
+
+
+def secrets(layout: Layout) -> None:
+    """Redis's passwords, made once, and its ACL file, rendered from them; only their owner may read either."""
+    layout.secrets.mkdir(mode=0o700, exist_ok=True)
+    passwords = {user: _secret(layout.secrets / f"redis-{user}") for user in redis.USERS}
+    _write_private(layout.config / "redis-users.acl", redis.users_acl(passwords))
+
+
+def _secret(path: Path) -> str:
+    if not path.exists():
+        # Letters only: Feast reads a password that looks like a number as one.
+        _write_private(path, "".join(random.choice(string.ascii_letters) for _ in range(_PASSWORD_LETTERS)))
+    return path.read_text(encoding="utf-8")
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Whole or not at all, and never readable by others, not even while it is written."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    fresh.rename(path)
 
 
 def flink_libraries(layout: Layout, machine: Machine) -> None:

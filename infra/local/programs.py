@@ -37,6 +37,8 @@ class Machine:
     postgres_prefix: tuple[str, ...]
     """What drops root before Postgres starts; empty where we are not root."""
     flink_home: str
+    redis_server: str
+    """The program `redis-server`."""
     operator: str
     """Which function the job runs: `price`, or `identity` for benchmarks."""
 
@@ -47,6 +49,7 @@ def programs(layout: Layout, machine: Machine) -> tuple[Program, ...]:
     return (
         _postgres(layout, machine),
         _kafka(layout, machine),
+        _redis(layout, machine),
         *_flink(layout, machine),
         Program(
             name="price_job",
@@ -110,6 +113,14 @@ def _kafka(layout: Layout, machine: Machine) -> Program:
             "kafka.Kafka",
             str(layout.config / "kafka.properties"),
         ),
+    )
+
+
+def _redis(layout: Layout, machine: Machine) -> Program:
+    return Program(
+        name="redis",
+        independent=True,
+        command=(machine.redis_server, str(layout.config / "redis.conf")),
     )
 
 

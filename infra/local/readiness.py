@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from redis import Redis, RedisError
 
 from infra.local.layout import HOST, SUPERUSER
 
@@ -46,6 +47,23 @@ def kafka(layout: Layout) -> bool:
     try:
         return bool(AdminClient(settings).list_topics(timeout=_ANSWER_WITHIN_S).brokers)
     except KafkaException:
+        return False
+
+
+def redis(layout: Layout) -> bool:
+    """It lets the gateway in and answers."""
+    password = (layout.secrets / "redis-gateway").read_text(encoding="utf-8")
+    client = Redis(
+        unix_socket_path=str(layout.redis_socket),
+        username="gateway",
+        password=password,
+        socket_timeout=_ANSWER_WITHIN_S,
+        socket_connect_timeout=_ANSWER_WITHIN_S,
+    )
+    try:
+        with client:
+            return bool(client.ping())
+    except RedisError:
         return False
 
 
@@ -89,6 +107,7 @@ def _listens(port: int) -> bool:
 _CHECKS: Mapping[str, Callable[[Layout], bool]] = {
     "postgres": postgres,
     "kafka": kafka,
+    "redis": redis,
     "jobmanager": jobmanager,
     JOB: price_job,
     "writer": lambda layout: _listens(layout.ports.writer_metrics),

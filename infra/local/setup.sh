@@ -31,6 +31,10 @@ postgres_is_new_enough() {
   return 1
 }
 
+redis_is_new_enough() {
+  command -v redis-server >/dev/null && [[ $(redis-server --version) =~ v=([0-9]+) ]] && ((BASH_REMATCH[1] >= 7))
+}
+
 # A Python that can make an environment: Debian's lacks ensurepip until python3-venv is there.
 python_can_make_environments() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 
@@ -38,6 +42,7 @@ missing_packages() {
   java_is_new_enough || echo openjdk-17-jre-headless
   command -v mvn >/dev/null || jars_are_there || echo maven
   postgres_is_new_enough || echo postgresql-15
+  redis_is_new_enough || echo redis-server
   command -v setpriv >/dev/null || echo util-linux
   command -v uv >/dev/null || [[ -x $LOCAL/tools/bin/uv ]] || python_can_make_environments || echo python3-venv
 }
@@ -52,10 +57,30 @@ install_packages() {
   fi
   say apt "installing ${packages[*]}"
   without_a_system_cluster
+  without_a_system_redis
   "${as_root[@]}" apt-get update -qq || fail "apt-get update failed; the package lists may be unreachable"
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive $command >"$LOCAL/apt.log" 2>&1 ||
     fail "apt-get failed; the end of $LOCAL/apt.log:
 $(tail -n 15 "$LOCAL/apt.log")"
+  if [[ -n ${not_to_start-} ]]; then start_services_again; fi
+}
+
+# Debian's package starts a Redis on 6379 and at every boot. Ours is private: while the package is installed no service
+# starts, and this one is switched off afterwards.
+without_a_system_redis() {
+  local file=/usr/sbin/policy-rc.d
+  [[ ${packages[*]} == *redis* && ! -e $file ]] || return 0
+  not_to_start=$file
+  trap start_services_again EXIT
+  printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$file" >/dev/null
+  "${as_root[@]}" chmod +x "$file"
+}
+
+start_services_again() {
+  "${as_root[@]}" rm -f "$not_to_start"
+  not_to_start=""
+  trap - EXIT
+  "${as_root[@]}" update-rc.d redis-server disable >/dev/null 2>&1 || true
 }
 
 # Debian's package makes a cluster of its own and starts it on 5432. Ours is private, and a machine

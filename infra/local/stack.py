@@ -103,6 +103,7 @@ class Stack:
             message = f"stack: no program {unknown[0]!r}; there are {', '.join(p.name for p in everything)}"
             raise ValueError(message)
         preparation.files(self.layout, machine, everything)
+        preparation.secrets(self.layout)
         preparation.flink_libraries(self.layout, machine)
         if preparation.kafka_storage(self.layout, machine):
             self.say("kafka         storage formatted")
@@ -171,7 +172,7 @@ class Stack:
 _START_ORDER = {
     name: order
     for order, name in enumerate(
-        ("postgres", "kafka", "jobmanager", "taskmanager", "price_job", "writer", "compact"), start=1
+        ("postgres", "kafka", "redis", "jobmanager", "taskmanager", "price_job", "writer", "compact"), start=1
     )
 }
 
