@@ -32,7 +32,7 @@ class Answer:
         self.status = 0
         """0 until something was sent."""
 
-    async def whole(self, status: int, body: bytes, headers: Headers = (JSON,)) -> None:
+    async def whole(self, status: int, body: bytes, *, headers: Headers = (JSON,)) -> None:
         """A reply in one piece."""
         self.status = status
         length = (b"content-length", b"%d" % len(body))
@@ -45,7 +45,7 @@ class Answer:
         """An error object."""
         closing = _CLOSE if refusal.http_status == _LATE else ()
         metrics.refusals(refusal.http_status).inc()
-        await self.whole(refusal.http_status, body_of(refusal), (JSON, *refusal.headers, *closing))
+        await self.whole(refusal.http_status, body_of(refusal), headers=(JSON, *refusal.headers, *closing))
 
     async def begin(self, headers: Headers = ()) -> None:
         """A stream begins."""

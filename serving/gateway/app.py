@@ -9,7 +9,7 @@ from ledger.observing import logger
 from serving.gateway import metrics
 from serving.gateway.answer import Answer
 from serving.gateway.deadlines import now_s
-from serving.gateway.errors import JSON, refused
+from serving.gateway.errors import refused
 from serving.gateway.incoming import Incoming, Receive, Scope, Send, body_of
 from serving.gateway.operation import Operation, unknown_model
 from serving.gateway.records import Refusal
@@ -35,12 +35,12 @@ class App:
         """One request."""
         if scope["type"] != "http":
             raise ValueError(f"scope {scope['type']!r}: the gateway speaks HTTP only")
-        incoming = Incoming(scope, receive, send)
+        incoming = Incoming(scope, receive=receive, send=send)
         answer = Answer(incoming)
         try:
             api = _CALLS.get(incoming.path)
             if api is not None and incoming.method == "POST":
-                await self._call(incoming, answer, api)
+                await self._call(incoming, answer, api=api)
             else:
                 await self._other(incoming, answer)
         except Exception:
@@ -49,7 +49,7 @@ class App:
                 raise
             await answer.refuse(refused(500, "the gateway failed; the request id tells its log where", code="internal"))
 
-    async def _call(self, incoming: Incoming, answer: Answer, api: str) -> None:
+    async def _call(self, incoming: Incoming, answer: Answer, *, api: str) -> None:
         gateway = self._gateway
         body = await body_of(incoming, gateway.configuration.limits)
         if body is None:
@@ -59,7 +59,7 @@ class App:
         if isinstance(asked, Refusal):
             await answer.refuse(asked)
             return
-        await Operation(gateway, incoming, answer, asked=asked, api=api).run()
+        await Operation(gateway, incoming, answer=answer, asked=asked, api=api).run()
         route = asked.model if asked.model in gateway.configuration.routes else _OTHER
         metrics.requests(route, answer.status).inc()
         metrics.request_seconds(route).observe(now_s() - began_s)
@@ -67,7 +67,7 @@ class App:
     async def _other(self, incoming: Incoming, answer: Answer) -> None:
         path = incoming.path
         if path in _CALLS:
-            await _wrong_method(incoming, answer, "POST")
+            await _wrong_method(incoming, answer, allowed="POST")
         elif path == _MODELS or path.startswith(_MODELS + "/"):
             await self._models(incoming, answer)
         elif path in {"/healthz", "/readyz", "/metrics"}:
@@ -80,21 +80,21 @@ class App:
     async def _own(self, incoming: Incoming, answer: Answer) -> None:
         """How the process is."""
         if incoming.method not in {"GET", "HEAD"}:
-            await _wrong_method(incoming, answer, "GET, HEAD")
+            await _wrong_method(incoming, answer, allowed="GET, HEAD")
         elif incoming.path == "/healthz":
-            await answer.whole(200, b"ok\n", _TEXT)
+            await answer.whole(200, b"ok\n", headers=_TEXT)
         elif incoming.path == "/readyz":
             why_not = self._gateway.not_ready()
-            await answer.whole(503 if why_not else 200, f"{why_not or 'ready'}\n".encode(), _TEXT)
+            await answer.whole(503 if why_not else 200, f"{why_not or 'ready'}\n".encode(), headers=_TEXT)
         elif self._gateway.configuration.listen.metrics_for_all or _is_local(incoming.scope.get("client")):
-            await answer.whole(200, metrics.page(), _METRICS)
+            await answer.whole(200, metrics.page(), headers=_METRICS)
         else:
             await answer.refuse(refused(403, "metrics are for this machine; see listen.metrics_for_all"))
 
     async def _models(self, incoming: Incoming, answer: Answer) -> None:
         """The models a caller may name."""
         if incoming.method not in {"GET", "HEAD"}:
-            await _wrong_method(incoming, answer, "GET, HEAD")
+            await _wrong_method(incoming, answer, allowed="GET, HEAD")
             return
         gateway = self._gateway
         wanted = incoming.path[len(_MODELS) + 1 :] if incoming.path != _MODELS else ""
@@ -115,10 +115,10 @@ class App:
             await answer.refuse(unknown_model(wanted, "anything"))
             return
         body = listed[0] if wanted else {"object": "list", "data": listed}
-        await answer.whole(200, msgspec.json.encode(body), (JSON,))
+        await answer.whole(200, msgspec.json.encode(body))
 
 
-async def _wrong_method(incoming: Incoming, answer: Answer, allowed: str) -> None:
+async def _wrong_method(incoming: Incoming, answer: Answer, *, allowed: str) -> None:
     refusal = refused(405, f"{incoming.method} {incoming.path}: use {allowed}", code="method_not_allowed")
     headers = ((b"allow", allowed.encode()), *refusal.headers)
     await answer.refuse(msgspec.structs.replace(refusal, headers=headers))

@@ -28,7 +28,7 @@ class Attempt:
 
     __slots__ = ("_accounting", "_settled", "deployment", "exchange", "intent", "sent_at_s", "server", "timings_us")
 
-    def __init__(self, accounting: Accounting, intent: Intent, deployment: Deployment, server: Server) -> None:
+    def __init__(self, accounting: Accounting, intent: Intent, *, deployment: Deployment, server: Server) -> None:
         self._accounting = accounting
         self._settled = False
         self.intent = intent

@@ -32,11 +32,11 @@ class Features(Protocol):
 class Choice(Protocol):
     """Decides for one request."""
 
-    def __call__(self, asked: Asked, route: Route, features: Features, deployments: dict[str, Deployment]) -> Plan:
+    def __call__(self, asked: Asked, route: Route, *, features: Features, deployments: dict[str, Deployment]) -> Plan:
         """The plan."""
 
 
-def in_order(asked: Asked, route: Route, features: Features, deployments: dict[str, Deployment]) -> Plan:
+def in_order(asked: Asked, route: Route, *, features: Features, deployments: dict[str, Deployment]) -> Plan:
     """As the configuration says, those that fail too often last."""
     if len(route.upstreams) == 1:
         return Plan(upstreams=route.upstreams)
@@ -50,7 +50,7 @@ def in_order(asked: Asked, route: Route, features: Features, deployments: dict[s
 
 
 def replica(
-    servers: Sequence[Server], tried: Sequence[Server], now_s: float, draw: Callable[[], float]
+    servers: Sequence[Server], tried: Sequence[Server], *, now_s: float, draw: Callable[[], float]
 ) -> Server | None:
     """The replica least busy for its weight whose breaker lets one through; one not yet tried before one that was.
 

@@ -214,10 +214,12 @@ def configuration_of(text: str) -> Configuration:
         raise ConfigurationError(f"not TOML: {error}") from None
     for section, kind in _TABLES.items():
         if isinstance(entries := table.get(section), dict):
-            table[section] = {name: _converted(f"{section}.{name}", entry, kind) for name, entry in entries.items()}
+            table[section] = {
+                name: _converted(f"{section}.{name}", entry, kind=kind) for name, entry in entries.items()
+            }
     known = [field for field in Configuration.__struct_fields__ if field not in _TABLES]
     plain = {name: value for name, value in table.items() if name not in _TABLES}
-    checked = {name: getattr(_converted("", plain, Configuration), name) for name in known}
+    checked = {name: getattr(_converted("", plain, kind=Configuration), name) for name in known}
     made = Configuration(**checked, **{name: table[name] for name in _TABLES if isinstance(table.get(name), dict)})
     if bad := next((name for name in _TABLES if name in table and not isinstance(table[name], dict)), None):
         raise ConfigurationError(f"{bad} is {table[bad]!r}; write tables [{bad}.NAME]")
@@ -225,7 +227,7 @@ def configuration_of(text: str) -> Configuration:
     return made
 
 
-def _converted(where: str, value: Any, kind: type[T]) -> T:
+def _converted(where: str, value: Any, *, kind: type[T]) -> T:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
@@ -256,10 +258,10 @@ def _check(made: Configuration) -> None:
         if bad := next((h for h in upstream.forward_headers if not _HEADER.fullmatch(h) or h in NEVER_FORWARDED), None):
             raise ConfigurationError(f"upstreams.{name}.forward_headers has {bad!r}, which is never passed on")
         for replica in upstream.replicas:
-            _check_url(f"upstreams.{name}.replicas", replica.url, made.allowed_hosts)
+            _check_url(f"upstreams.{name}.replicas", replica.url, allowed=made.allowed_hosts)
     for name, route in made.routes.items():
         _named(f"routes.{name}", name)
-        _check_route(made, name, route)
+        _check_route(made, name, route=route)
 
 
 NEVER_FORWARDED: Final = frozenset(
@@ -277,7 +279,7 @@ def _named(where: str, name: str) -> None:
         raise ConfigurationError(f"{where}: the name {name!r} may have letters, digits and ._:/@+-")
 
 
-def _check_route(made: Configuration, name: str, route: Route) -> None:
+def _check_route(made: Configuration, name: str, *, route: Route) -> None:
     if unknown := next((one for one in route.upstreams if one not in made.upstreams), None):
         known = ", ".join(made.upstreams) or "none"
         raise ConfigurationError(f"routes.{name}.upstreams names {unknown!r}; upstreams are: {known}")
@@ -287,7 +289,7 @@ def _check_route(made: Configuration, name: str, route: Route) -> None:
         raise ConfigurationError(f"routes.{name}.apis has {bad!r}; known are {', '.join(APIS)}")
 
 
-def _check_url(where: str, url: str, allowed: tuple[str, ...]) -> None:
+def _check_url(where: str, url: str, *, allowed: tuple[str, ...]) -> None:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

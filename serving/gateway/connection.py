@@ -70,7 +70,7 @@ class Exchange:
         "status",
     )
 
-    def __init__(self, connection: "Connection", patience: Patience, deadlines: Deadlines) -> None:
+    def __init__(self, connection: "Connection", *, patience: Patience, deadlines: Deadlines) -> None:
         now = now_s()
         self._connection = connection
         self._deadlines = deadlines
@@ -259,10 +259,10 @@ class Connection(asyncio.Protocol):
         self.served = 0
         """Exchanges it has carried; a connection that carried one may be closed by its server at any time."""
 
-    def send(self, data: list[bytes], patience: Patience, deadlines: Deadlines) -> Exchange:
+    def send(self, data: list[bytes], *, patience: Patience, deadlines: Deadlines) -> Exchange:
         """Send a request; nothing else may be under way."""
         assert self.exchange is None, "one exchange at a time"  # noqa: S101  (our own mistake, not the world's)
-        exchange = self.exchange = Exchange(self, patience, deadlines)
+        exchange = self.exchange = Exchange(self, patience=patience, deadlines=deadlines)
         self._complete = self._framed = self._keep = False
         self._head_bytes = 0
         if self.lost or self._transport is None:

@@ -51,7 +51,7 @@ class _Said(msgspec.Struct, gc=False):
 _said: Final = msgspec.json.Decoder(_Said)
 
 
-def from_upstream(status: int, body: bytes, upstream: str) -> tuple[int, bytes]:
+def from_upstream(status: int, body: bytes, *, upstream: str) -> tuple[int, bytes]:
     """Status and body for the caller, of an upstream's error reply.
 
     An error object goes on as it is. What the upstream thinks of our own key is nobody's business.

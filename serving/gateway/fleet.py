@@ -47,7 +47,7 @@ class Deployment:
 
     __slots__ = ("_key_file", "_key_stamp", "forward", "key_header", "name", "patience", "servers", "spec")
 
-    def __init__(self, name: str, spec: Upstream, servers: tuple[Server, ...]) -> None:
+    def __init__(self, name: str, spec: Upstream, *, servers: tuple[Server, ...]) -> None:
         self.name = name
         self.spec = spec
         self.servers = servers
@@ -86,7 +86,7 @@ class Deployment:
 class Fleet:
     """All deployments of one configuration."""
 
-    def __init__(self, configuration: Configuration, deadlines: Deadlines, before: "Fleet | None" = None) -> None:
+    def __init__(self, configuration: Configuration, deadlines: Deadlines, *, before: "Fleet | None" = None) -> None:
         self.configuration = configuration
         self._servers: dict[tuple[object, ...], Server] = {}
         known = before._servers if before is not None else {}  # noqa: SLF001  (its own kind)
@@ -99,7 +99,7 @@ class Fleet:
                 server = known.get(identity) or _server(replica, spec, configuration.breaker, tls=tls, wait=deadlines)
                 self._servers[identity] = server
                 servers.append(server)
-            self.deployments[name] = Deployment(name, spec, tuple(servers))
+            self.deployments[name] = Deployment(name, spec, servers=tuple(servers))
 
     def close(self, but: "Fleet | None" = None) -> None:
         """Keep no connection open, except to servers another fleet has taken over."""
@@ -144,7 +144,7 @@ def _server(
         connect_s=spec.connect_ms / 1_000,
         keep_alive_s=spec.keep_alive_ms / 1_000,
     )
-    return Server(replica, pool=Pool(address, bounds, wait), breaker=CircuitBreaker(breaker))
+    return Server(replica, pool=Pool(address, bounds, deadlines=wait), breaker=CircuitBreaker(breaker))
 
 
 def _tls(name: str, spec: Upstream) -> ssl.SSLContext | None:

@@ -24,7 +24,7 @@ class Incoming:
 
     __slots__ = ("headers", "method", "path", "peer", "receive", "request_id", "scope", "send")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, *, receive: Receive, send: Send) -> None:
         self.scope = scope
         self.receive = receive
         self.send = send

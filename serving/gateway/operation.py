@@ -61,7 +61,7 @@ class Operation:
         "service",
     )
 
-    def __init__(self, service: Service, incoming: Incoming, answer: Answer, *, asked: Asked, api: str) -> None:
+    def __init__(self, service: Service, incoming: Incoming, *, answer: Answer, asked: Asked, api: str) -> None:
         self._began_us = now_us()
         self._began_ns = time.perf_counter_ns()
         self._attempts = 0
@@ -91,7 +91,7 @@ class Operation:
         if route is None or self.api not in route.apis:
             await self.answer.refuse(unknown_model(asked.model, self.api))
             return
-        self.plan = self.service.choose(asked, route, self.service.features, self.deployments)
+        self.plan = self.service.choose(asked, route, features=self.service.features, deployments=self.deployments)
         self.service.retries.requested()
         failed = await self._try_all()
         if failed is not None and not incoming.peer.gone:
@@ -105,8 +105,8 @@ class Operation:
             deployment = self.deployments[name]
             tried: list[Server] = []
             while len(tried) < policy.attempts_per_upstream and self._attempts < policy.attempts:
-                server = replica(deployment.servers, tried, now_s(), random.random)
-                if server is None or (last is not None and not await self._may_retry(last, server, tried)):
+                server = replica(deployment.servers, tried, now_s=now_s(), draw=random.random)
+                if server is None or (last is not None and not await self._may_retry(last, server, tried=tried)):
                     break
                 failed = await self._try(deployment, server, role=self._role(name))
                 if failed is None or failed.is_final:
@@ -120,7 +120,7 @@ class Operation:
             return "primary"
         return "retry" if name == self.plan.upstreams[0] else "fallback"
 
-    async def _may_retry(self, last: Failed, server: Server, tried: list[Server]) -> bool:
+    async def _may_retry(self, last: Failed, server: Server, *, tried: list[Server]) -> bool:
         """Whether the retry budget has one more; waits a little where the same replica is asked again."""
         if self.incoming.peer.gone:
             return False
@@ -140,7 +140,7 @@ class Operation:
         if failed.refusal is not None:
             await self.answer.refuse(failed.refusal)
         else:
-            await self.answer.whole(failed.status, failed.body, (JSON, *failed.headers))
+            await self.answer.whole(failed.status, failed.body, headers=(JSON, *failed.headers))
 
     async def _try(self, deployment: Deployment, server: Server, *, role: str) -> Failed | None:
         """One attempt, from a place in the pool to an outcome."""
@@ -180,7 +180,7 @@ class Operation:
             self.service.admission.release(intent)
             return refused(503, "the call cannot be accounted for now; try again later", code="outbox_full")
         self._attempts += 1
-        attempt = Attempt(self.service.accounting, intent, deployment, server)
+        attempt = Attempt(self.service.accounting, intent, deployment=deployment, server=server)
         admitted_ns = time.perf_counter_ns() - self._began_ns
         attempt.timings_us["admit"] = admitted_ns // 1_000
         metrics.admit_seconds(self.asked.model).observe(admitted_ns / 1e9)
@@ -246,7 +246,9 @@ class Operation:
             attempt.timings_us["connect"] = (time.perf_counter_ns() - connecting_ns) // 1_000
         reused = connection.served > 0
         attempt.sent_at_s = now_s()
-        attempt.exchange = connection.send(self._request(attempt), attempt.deployment.patience, self.service.deadlines)
+        attempt.exchange = connection.send(
+            self._request(attempt), patience=attempt.deployment.patience, deadlines=self.service.deadlines
+        )
         self._watch(attempt)
         try:
             return await relay(self, attempt)

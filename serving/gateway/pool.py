@@ -46,7 +46,7 @@ class _InLine:
 class Pool:
     """All connections to one replica. Every `enter` that returns is followed by one exchange or one `leave`."""
 
-    def __init__(self, address: Address, bounds: Bounds, deadlines: Deadlines) -> None:
+    def __init__(self, address: Address, bounds: Bounds, *, deadlines: Deadlines) -> None:
         self._address = address
         self._bounds = bounds
         self._deadlines = deadlines

@@ -55,23 +55,23 @@ async def relay(call: Call, attempt: Attempt) -> Failed | None:
     if call.asked.stream:
         await exchange.head()
         if exchange.status < _FIRST_ERROR_STATUS and _is_stream(exchange):
-            await _stream(call, attempt, exchange)
+            await _stream(call, attempt, exchange=exchange)
             return None
-    return await _whole(call, attempt, exchange)
+    return await _whole(call, attempt, exchange=exchange)
 
 
 def _is_stream(exchange: Exchange) -> bool:
     return any(name == b"content-type" and b"text/event-stream" in value for name, value in exchange.headers)
 
 
-async def _whole(call: Call, attempt: Attempt, exchange: Exchange) -> Failed | None:
+async def _whole(call: Call, attempt: Attempt, *, exchange: Exchange) -> Failed | None:
     body = await exchange.whole(call.policy.limits.reply_bytes)
     facts = facts_of(body)
     status = exchange.status
     name = attempt.deployment.name
     if status >= _FIRST_ERROR_STATUS:
         attempt.settle(facts)
-        status, shown = from_upstream(status, body, name)
+        status, shown = from_upstream(status, body, upstream=name)
         headers = tuple(header for header in exchange.headers if header[0] in _WITH_ERROR)
         return Failed(
             status=status,
@@ -86,20 +86,20 @@ async def _whole(call: Call, attempt: Attempt, exchange: Exchange) -> Failed | N
         return Failed(refusal=refusal, is_final=True)
     if facts.error is not None:
         attempt.settle(facts, error="upstream_error_reply")
-        _, shown = from_upstream(502, body, name)
+        _, shown = from_upstream(502, body, upstream=name)
         return Failed(status=502, body=shown, headers=(RETRY,), is_final=True)
     cost_usd_pico = attempt.settle(facts)
-    await answered(call, attempt, body, cost_usd_pico)
+    await answered(call, attempt, body=body, cost_usd_pico=cost_usd_pico)
     return None
 
 
-async def answered(call: Call, attempt: Attempt, body: bytes, cost_usd_pico: int | None) -> None:
+async def answered(call: Call, attempt: Attempt, *, body: bytes, cost_usd_pico: int | None) -> None:
     """The upstream's bytes, with our headers."""
     exchange = attempt.exchange
     assert exchange is not None  # noqa: S101  (it was sent)
     kept = [header for header in exchange.headers if header[0] in _TO_CALLER or header[0] == b"content-type"]
     cost = [] if cost_usd_pico is None else [(b"x-tokenledger-cost", b"%d" % cost_usd_pico)]
-    await call.answer.whole(exchange.status, body, (*kept, *served_by(attempt), *cost))
+    await call.answer.whole(exchange.status, body, headers=(*kept, *served_by(attempt), *cost))
 
 
 def served_by(attempt: Attempt) -> Headers:
@@ -110,7 +110,7 @@ def served_by(attempt: Attempt) -> Headers:
     )
 
 
-async def _stream(call: Call, attempt: Attempt, exchange: Exchange) -> None:
+async def _stream(call: Call, attempt: Attempt, *, exchange: Exchange) -> None:
     """Events as they come. The outcome is told before the caller's last byte is sent."""
     stream = Stream(usage_wanted=call.asked.usage_wanted or not attempt.deployment.spec.ask_for_usage)
     exchange.heartbeat_s = call.policy.heartbeat_ms / MILLIS_PER_SECOND
@@ -118,7 +118,7 @@ async def _stream(call: Call, attempt: Attempt, exchange: Exchange) -> None:
     await call.answer.begin((*served_by(attempt), *kept))
     error: str | None = None
     try:
-        await _pump(call, exchange, stream)
+        await _pump(call, exchange, stream=stream)
     except UpstreamError as broken:
         error = broken.kind
     facts = stream.facts
@@ -134,7 +134,7 @@ async def _stream(call: Call, attempt: Attempt, exchange: Exchange) -> None:
         await call.answer.end(refused(502, f"upstream {attempt.deployment.name}: {error}", code=error))
 
 
-async def _pump(call: Call, exchange: Exchange, stream: Stream) -> None:
+async def _pump(call: Call, exchange: Exchange, *, stream: Stream) -> None:
     """Until the stream's end. Raises UpstreamError."""
     answer, peer = call.answer, call.incoming.peer
     drain = call.policy.drain

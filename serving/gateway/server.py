@@ -38,6 +38,7 @@ def protocol_of(limits: Callable[[], Limits], deadlines: Deadlines) -> Callable[
     """What uvicorn makes for each connection; limits are those of the moment it opens."""
 
     def made(
+        *,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],

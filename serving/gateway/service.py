@@ -65,7 +65,7 @@ class Gateway:
 
     def adopt(self, configuration: Configuration) -> None:
         """From now on, calls follow this one; those under way keep theirs. Raises ConfigurationError."""
-        fleet, before = Fleet(configuration, self.deadlines, self.fleet), self.fleet
+        fleet, before = Fleet(configuration, self.deadlines, before=self.fleet), self.fleet
         if configuration.retries != before.configuration.retries:
             self.retries = RetryBudget(configuration.retries)
         self.fleet = fleet
