@@ -26,7 +26,7 @@ TIERS = Path(__file__).with_name("tiers.toml")
 
 
 def main() -> int:
-    """Exit status: 0 when told to end, 2 for a configuration that is none."""
+    """Exit status: 0 when told to end, 2 for a configuration that is none or a port that is taken."""
     parser = argparse.ArgumentParser(prog="python -m serving.simulator", description=__doc__)
     parser.add_argument("--config", type=Path, default=TIERS, help="TOML file with the tiers; the packaged one without")
     parser.add_argument("--canned", type=int, metavar="PORT", help="no tiers: fixed bytes at full speed on this port")
@@ -38,11 +38,10 @@ def main() -> int:
             sys.stdout.write(msgspec.json.encode(label).decode() + "\n")
         return 0
     try:
-        settings = None if asked.canned is not None else load(asked.config)
+        uvloop.run(_canned(asked.canned) if asked.canned is not None else _fleet(load(asked.config)))
     except (ValueError, OSError) as error:
         sys.stderr.write(f"simulator: {error}\n")
         return 2
-    uvloop.run(_canned(asked.canned) if settings is None else _fleet(settings))
     return 0
 
 

@@ -174,13 +174,14 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
 
     async def _answer(self) -> None:
+        answered = False
         try:
             while self._waiting:
                 reply = Reply(self)
                 await self._handler(self._waiting.popleft(), reply)
                 assert reply.over  # noqa: S101 - every request is answered, or its connection closed
-        except BaseException:
-            self.close()  # a caller must not wait for what failed here
-            raise
+            answered = True
         finally:
             self._task = None
+            if not answered:
+                self.close()  # a caller must not wait for what failed here

@@ -41,7 +41,7 @@ class RunningTier:
     def fault(self, demanded: str | None) -> Fault | None:
         """What goes wrong with the next request: what it demands, else what chance says."""
         draw = self._random.random()
-        if demanded is not None:
+        if demanded:
             return Fault(demanded) if demanded in Fault._value2member_map_ else None
         for fault, probability in self.faults.items():
             draw -= probability
