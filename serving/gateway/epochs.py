@@ -43,8 +43,8 @@ class Segment:
         self.at = 0
 
     def write(self, data: bytes) -> None:
-        """Add at the end; not yet durable. Raises OSError, and then nothing of it counts."""
-        written = os.pwrite(self.fd, data, self.at)
+        """Add at the end, durable when this returns. Raises OSError, and then nothing of it counts."""
+        written = os.pwritev(self.fd, [data], self.at, os.RWF_DSYNC)
         if written != len(data):
             message = f"outbox: {self.path}: {written} of {len(data)} bytes written"
             raise OSError(message)
