@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tokenledger.records.topics import PRICED, RAW, REJECTED, Topic
+from tokenledger.records.topics import FEATURES, PRICED, RAW, REJECTED, Topic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,22 +27,28 @@ def statements(settings: Settings) -> tuple[str, ...]:
     )
 
 
+def window_statements(settings: Settings, *, since_ms: int) -> tuple[str, ...]:
+    """The tables of windows_job. Without a checkpoint it reads what was appended since then."""
+    started = {"scan.startup.mode": "timestamp", "scan.startup.timestamp-millis": str(since_ms)}
+    # Partitions are read in turn, so that after a pause none of them runs far ahead.
+    options = _reading(settings, PRICED) | started | {"properties.max.partition.fetch.bytes": "262144"}
+    columns = """
+        record_value BYTES,
+        record_partition INT METADATA FROM 'partition' VIRTUAL,
+        arrived AS PROCTIME()"""
+    quick = {"properties.linger.ms": "5"}
+    return (
+        _table("priced_calls", columns, options),
+        _table("feature_windows", "record_key BYTES, record_value BYTES", _writing(settings, FEATURES) | quick),
+    )
+
+
 def source(settings: Settings, topic: Topic) -> str:
     """Goes on from the group's committed offsets, from the beginning if there are none."""
-    options = {
-        "connector": "kafka",
-        "topic": topic.name,
-        "properties.bootstrap.servers": settings.kafka_bootstrap,
-        "properties.group.id": settings.consumer_group,
+    options = _reading(settings, topic) | {
         "scan.startup.mode": "group-offsets",
-        "properties.auto.offset.reset": "earliest",
-        # A fuller answer costs the broker less; at little load it waits a tenth of a second at most.
-        "properties.fetch.min.bytes": "65536",
-        "properties.fetch.max.wait.ms": "100",
-        "properties.max.poll.records": "2000",
         "key.format": "raw",
         "key.fields": "record_key",
-        "value.format": "raw",
         "value.fields-include": "EXCEPT_KEY",
     }
     columns = """
@@ -56,8 +62,32 @@ def source(settings: Settings, topic: Topic) -> str:
 
 
 def sink(settings: Settings, name: str, *, topic: Topic) -> str:
-    """At least once: what was sent is flushed before a checkpoint moves the group's offsets."""
-    options = {
+    """A table of records with headers."""
+    columns = """
+        record_key BYTES,
+        record_value BYTES,
+        record_headers MAP<STRING, BYTES> METADATA FROM 'headers'"""
+    return _table(name, columns, _writing(settings, topic))
+
+
+def _reading(settings: Settings, topic: Topic) -> dict[str, str]:
+    return {
+        "connector": "kafka",
+        "topic": topic.name,
+        "properties.bootstrap.servers": settings.kafka_bootstrap,
+        "properties.group.id": settings.consumer_group,
+        "properties.auto.offset.reset": "earliest",
+        # A fuller answer costs the broker less; at little load it waits a tenth of a second at most.
+        "properties.fetch.min.bytes": "65536",
+        "properties.fetch.max.wait.ms": "100",
+        "properties.max.poll.records": "2000",
+        "value.format": "raw",
+    }
+
+
+def _writing(settings: Settings, topic: Topic) -> dict[str, str]:
+    """At least once: what was sent is flushed before a checkpoint is complete."""
+    return {
         "connector": "kafka",
         "topic": topic.name,
         "properties.bootstrap.servers": settings.kafka_bootstrap,
@@ -75,11 +105,6 @@ def sink(settings: Settings, name: str, *, topic: Topic) -> str:
         # A broker that is away stops the line; only then does the job restart, from its offsets.
         "properties.delivery.timeout.ms": "120000",
     }
-    columns = """
-        record_key BYTES,
-        record_value BYTES,
-        record_headers MAP<STRING, BYTES> METADATA FROM 'headers'"""
-    return _table(name, columns, options)
 
 
 def _table(name: str, columns: str, options: Mapping[str, str]) -> str:

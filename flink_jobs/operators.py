@@ -1,20 +1,33 @@
 """The only Flink functions: they hold what a worker needs and hand each record to the library."""
 
-from collections.abc import Mapping
-from typing import Any
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
-from pyflink.common import Row
+from pyflink.common import Row, Types
+from pyflink.datastream import KeyedProcessFunction, RuntimeContext
+from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 from pyflink.table import FunctionContext
 from pyflink.table.udf import ScalarFunction, udf
 
+from flink_jobs.minutes import Minutes
 from flink_jobs.outcome import outcome
 from flink_jobs.settings import Operator
 from tokenledger.process import default_context
 from tokenledger.records.raw import RawEvent
-from tokenledger.records.topics import RAW
+from tokenledger.records.topics import PRICED, RAW
+from tokenledger.records.wire import encode_window, window_key
 
 RESULT_TYPE = "ROW<priced BOOLEAN, record_value BYTES, record_headers MAP<STRING, BYTES>>"
 """What every function returns; Flink's converter fails on a null map, so it is never null."""
+
+WINDOW_TYPE: Final = Types.ROW_NAMED(
+    ["record_key", "record_value"], [Types.PRIMITIVE_ARRAY(Types.BYTE()), Types.PRIMITIVE_ARRAY(Types.BYTE())]
+)
+"""A window as it is written."""
+_LOOK_EVERY_MS: Final = 100
+"""How often the operator looks whether a minute is over."""
 
 
 class Price(ScalarFunction):  # type: ignore[misc] # Flink's classes are untyped
@@ -49,6 +62,73 @@ class Identity(ScalarFunction):  # type: ignore[misc] # Flink's classes are unty
         if value is not None and value[:1] == b"{":
             return Row(True, value, {})  # noqa: FBT003 - the row's first field
         return Row(False, value, present(headers))  # noqa: FBT003 - the row's first field
+
+
+class CountMinutes(KeyedProcessFunction):  # type: ignore[misc] # Flink's classes are untyped
+    """Counts batches of priced calls into minutes; all of them under one key, whose state is the whole of it."""
+
+    def __init__(self, disorder_us: int) -> None:
+        self._disorder_us = disorder_us
+        self._minutes: Minutes | None = None
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """The state's names and types; a change here needs a new name."""
+        self._progress = runtime_context.get_state(ValueStateDescriptor("progress", Types.PICKLED_BYTE_ARRAY()))
+        self._entries = runtime_context.get_map_state(
+            MapStateDescriptor("entries", Types.STRING(), Types.PICKLED_BYTE_ARRAY())
+        )
+
+    def process_element(self, value: Any, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
+        """One batch: the partition and its records in their order."""
+        partition, values = value
+        minutes = self._ready(ctx)
+        unreadable = minutes.unreadable_records
+        minutes.take(partition, values, now_us=_now_us())
+        if minutes.unreadable_records > unreadable:
+            _say(f"{minutes.unreadable_records} records of {PRICED.name} since the start were no priced calls")
+        yield from self._told(minutes)
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Row]:
+        """Time passes without records, too."""
+        del timestamp
+        minutes = self._ready(ctx)
+        _look_again(ctx)
+        yield from self._told(minutes)
+
+    def _ready(self, ctx: KeyedProcessFunction.Context) -> Minutes:
+        # Not in open(): there is no key yet, hence no state.
+        if self._minutes is None:
+            minutes = Minutes(range(PRICED.partitions), now_us=_now_us(), disorder_us=self._disorder_us)
+            minutes.restore(self._progress.value(), self._entries.items(), stored=self._entries.get)
+            self._minutes = minutes
+            _look_again(ctx)
+        return self._minutes
+
+    def _told(self, minutes: Minutes) -> Iterator[Row]:
+        for window in minutes.tell(_now_us()):
+            yield Row(window_key(window), encode_window(window))
+        changes = minutes.changes()
+        self._progress.update(changes.progress)
+        for key, entry in changes.put.items():
+            self._entries.put(key, entry)
+        for key in changes.remove:
+            self._entries.remove(key)
+
+
+def _look_again(ctx: KeyedProcessFunction.Context) -> None:
+    # On the grid: a timer that a checkpoint brought back and a new one are the same timer.
+    timers = ctx.timer_service()
+    next_ms = (timers.current_processing_time() // _LOOK_EVERY_MS + 1) * _LOOK_EVERY_MS
+    timers.register_processing_time_timer(next_ms)
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def _say(message: str) -> None:
+    """Into the TaskManager's log."""
+    print(time.strftime("%Y-%m-%d %H:%M:%S"), f"windows_job: {message}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def present(headers: Mapping[str, bytes | None] | None) -> dict[str, bytes]:

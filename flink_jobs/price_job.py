@@ -31,13 +31,7 @@ REJECTED = """
 def environment(settings: Settings) -> TableEnvironment:
     """One streaming environment whose jobs run on the settings' JobManager."""
     configuration = Configuration()
-    for name, value in {
-        "execution.target": "remote",
-        "rest.address": settings.rest_host,
-        "rest.port": str(settings.rest_port),
-        "pipeline.name": NAME,
-        **JOB_OPTIONS,
-    }.items():
+    for name, value in (settings.remote(NAME) | JOB_OPTIONS).items():
         configuration.set_string(name, value)
     return TableEnvironment.create(
         EnvironmentSettings.new_instance().in_streaming_mode().with_configuration(configuration).build()
@@ -60,7 +54,7 @@ def statement_set(settings: Settings) -> StatementSet:
 
 def main() -> None:
     """Submit, and return: the job lives on the cluster."""
-    settings = Settings.from_environment(os.environ)
+    settings = Settings.from_environment(os.environ, job=NAME)
     submitted = statement_set(settings).execute()
     sys.stdout.write(f"{NAME}: submitted as {submitted.get_job_client().get_job_id()}\n")
 

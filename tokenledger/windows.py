@@ -12,7 +12,7 @@ import msgspec
 from tokenledger.histogram import bucket, merge, quantile_us
 from tokenledger.records.call import Call
 from tokenledger.records.features import MINUTE_US, FeatureWindow, TrafficFeatures
-from tokenledger.records.priced import PricedCall
+from tokenledger.records.priced import Latency, PricedCall
 
 OLDEST_US: Final = 400 * 24 * 3600 * 1_000_000
 """A call that ended longer than this before the log took it is taken to have ended then."""
@@ -122,28 +122,26 @@ def window_start(at_us: int) -> int:
     return at_us - at_us % MINUTE_US
 
 
-def add(priced: Ended, tally: Tally) -> None:
-    """Count the call."""
+def add(priced: Ended, *tallies: Tally) -> None:
+    """Count the call in each of them."""
     call, latency = priced.call, priced.latency
-    tally.calls += 1
-    if call.status != "ok":
-        _add_outcome(call, tally)
-    if call.cache_hit:
-        tally.cache_hits += 1
-    if call.attempt_role == "escalation":
-        tally.escalations += 1
-    if priced.cost_usd_pico is None:
-        tally.incomplete_calls += 1
-    tally.known_cost_usd_pico = _bounded(tally.known_cost_usd_pico + priced.known_cost_usd_pico)
-    tally.input_tokens = _bounded(tally.input_tokens + (call.input_tokens or 0))
-    tally.output_tokens = _bounded(tally.output_tokens + (call.output_tokens or 0))
-    for meter, quantity in call.usage.items():
-        if meter.endswith(".cache_read"):
-            tally.cache_read_tokens = _bounded(tally.cache_read_tokens + quantity)
-    if latency is not None:
-        _observe(latency.total_us, tally.total_us)
-        _observe(latency.ttft_us, tally.ttft_us)
-        _observe(latency.tpot_us, tally.tpot_us)
+    cached = sum([quantity for meter, quantity in call.usage.items() if meter.endswith(".cache_read")])
+    buckets = _buckets(latency) if latency is not None else _UNMEASURED
+    for tally in tallies:
+        tally.calls += 1
+        if call.status != "ok":
+            _add_outcome(call, tally)
+        if call.cache_hit:
+            tally.cache_hits += 1
+        if call.attempt_role == "escalation":
+            tally.escalations += 1
+        if priced.cost_usd_pico is None:
+            tally.incomplete_calls += 1
+        tally.known_cost_usd_pico = _bounded(tally.known_cost_usd_pico + priced.known_cost_usd_pico)
+        tally.input_tokens = _bounded(tally.input_tokens + (call.input_tokens or 0))
+        tally.output_tokens = _bounded(tally.output_tokens + (call.output_tokens or 0))
+        tally.cache_read_tokens = _bounded(tally.cache_read_tokens + cached)
+        _observe(buckets, tally)
 
 
 def _add_outcome(call: _Call | Call, tally: Tally) -> None:
@@ -167,15 +165,32 @@ def _says(call: _Call | Call, *, statuses: tuple[int, ...], words: tuple[str, ..
     return any(word in kind for word in words)
 
 
-def _observe(value_us: int | None, histogram: dict[int, int]) -> None:
-    if value_us is not None:
-        index = bucket(value_us)
-        histogram[index] = histogram.get(index, 0) + 1
+_Buckets = tuple[int | None, int | None, int | None]
+_UNMEASURED: Final[_Buckets] = (None, None, None)
+
+
+def _buckets(latency: _Latency | Latency) -> _Buckets:
+    total_us, ttft_us, tpot_us = latency.total_us, latency.ttft_us, latency.tpot_us
+    return (
+        None if total_us is None else bucket(total_us),
+        None if ttft_us is None else bucket(ttft_us),
+        None if tpot_us is None else bucket(tpot_us),
+    )
+
+
+def _observe(buckets: _Buckets, tally: Tally) -> None:
+    total, ttft, tpot = buckets
+    if total is not None:
+        tally.total_us[total] = tally.total_us.get(total, 0) + 1
+    if ttft is not None:
+        tally.ttft_us[ttft] = tally.ttft_us.get(ttft, 0) + 1
+    if tpot is not None:
+        tally.tpot_us[tpot] = tally.tpot_us.get(tpot, 0) + 1
 
 
 def _bounded(total: int) -> int:
     # A few absurd calls must not make a number that a 64-bit reader refuses.
-    return max(min(total, _GREATEST), -_GREATEST)
+    return total if -_GREATEST <= total <= _GREATEST else (_GREATEST if total > 0 else -_GREATEST)
 
 
 def window(entity: Entity, tally: Tally, *, start_at_us: int, emitted_at_us: int = 0) -> FeatureWindow:
@@ -208,9 +223,9 @@ def windows(priced: Iterable[Ended]) -> dict[tuple[Entity, int], FeatureWindow]:
     tallies: dict[tuple[Entity, int], Tally] = {}
     for one in priced:
         at_us, clamped = ended_at(one)
-        for entity in entities(one):
-            tally = tallies.setdefault((entity, window_start(at_us)), Tally())
-            add(one, tally)
+        found = [tallies.setdefault((entity, window_start(at_us)), Tally()) for entity in entities(one)]
+        add(one, *found)
+        for tally in found:
             tally.clamped_calls += clamped
     return {(entity, start): window(entity, tally, start_at_us=start) for (entity, start), tally in tallies.items()}
 
