@@ -44,3 +44,45 @@ class RedisSettings:
             host=environment.get("TOKENLEDGER_REDIS_HOST", "127.0.0.1"),
             port=int(environment.get("TOKENLEDGER_REDIS_PORT", "6379")),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PusherSettings:
+    """Settings of the process that brings features from the stream and the ledger into the store."""
+
+    kafka_bootstrap: str
+    """Kafka brokers."""
+    redis: RedisSettings
+    """Where features are written."""
+    folder: Path
+    """Where the registry and the history lie."""
+    metrics_port: int | None
+    """Port of /metrics and /healthz on 127.0.0.1; None for neither."""
+    most_entities: int
+    """Entities whose last hour is held, of each about 60 KB when it is busy."""
+    history_every_s: float
+    """Pause between two files of history."""
+    history_keep_days: int
+    """History older than this is removed."""
+    spend_every_s: float
+    """Pause between two questions to the ledger."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "PusherSettings":
+        """Read `TOKENLEDGER_*`."""
+        port = environment.get("TOKENLEDGER_METRICS_PORT")
+        return cls(
+            kafka_bootstrap=environment.get("TOKENLEDGER_KAFKA_BOOTSTRAP", "127.0.0.1:29092"),
+            redis=RedisSettings.from_environment(environment, user="pusher"),
+            folder=features_folder(environment),
+            metrics_port=int(port) if port else None,
+            most_entities=int(environment.get("TOKENLEDGER_PUSHER_MOST_ENTITIES", "10000")),
+            history_every_s=float(environment.get("TOKENLEDGER_PUSHER_HISTORY_EVERY_S", "30")),
+            history_keep_days=int(environment.get("TOKENLEDGER_PUSHER_HISTORY_KEEP_DAYS", "400")),
+            spend_every_s=float(environment.get("TOKENLEDGER_PUSHER_SPEND_EVERY_S", "15")),
+        )
+
+
+def features_folder(environment: Mapping[str, str]) -> Path:
+    """Where the registry and the history lie."""
+    return Path(environment.get("TOKENLEDGER_FEATURES", ".local/stack/data/features"))

@@ -66,6 +66,11 @@ def programs(layout: Layout, machine: Machine) -> tuple[Program, ...]:
             command=(str(layout.python), "-m", "ledger.compact"),
             environment=ours | {"TOKENLEDGER_METRICS_PORT": str(layout.ports.compact_metrics)},
         ),
+        Program(
+            name="pusher",
+            command=(str(layout.python), "-m", "feature_repo.pusher"),
+            environment=ours | {"TOKENLEDGER_METRICS_PORT": str(layout.ports.pusher_metrics)},
+        ),
     )
 
 

@@ -112,4 +112,5 @@ _CHECKS: Mapping[str, Callable[[Layout], bool]] = {
     JOB: price_job,
     "writer": lambda layout: _listens(layout.ports.writer_metrics),
     "compact": lambda layout: _listens(layout.ports.compact_metrics),
+    "pusher": lambda layout: _listens(layout.ports.pusher_metrics),
 }

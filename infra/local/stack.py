@@ -172,7 +172,7 @@ class Stack:
 _START_ORDER = {
     name: order
     for order, name in enumerate(
-        ("postgres", "kafka", "redis", "jobmanager", "taskmanager", "price_job", "writer", "compact"), start=1
+        ("postgres", "kafka", "redis", "jobmanager", "taskmanager", "price_job", "writer", "compact", "pusher"), start=1
     )
 }
 
