@@ -13,9 +13,12 @@ that stand beside it.
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+import msgspec
+from msgspec import convert
+
 from tokenledger.normalise.exclusive import add_input, written
 from tokenledger.normalise.leaves import subtract
-from tokenledger.normalise.reading import BadRecordError, Body, Reading, count, part, text
+from tokenledger.normalise.reading import BadRecordError, Body, Count, Reading, Word, Zero, count, part, text
 from tokenledger.records.call import ModelShare
 from tokenledger.records.reasons import Anomaly, Reason
 
@@ -29,9 +32,34 @@ _INSIDE: Final = frozenset({"message", "fallback_message"})
 """Entries that the top-level counts contain."""
 
 
+class _Lifetimes(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    ephemeral_5m_input_tokens: Count = 0
+    ephemeral_1h_input_tokens: Count = 0
+
+
+class _Tools(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    web_search_requests: Zero = None
+    web_fetch_requests: Zero = None
+
+
+class _Usual(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """What nearly every usage object is; checked in C, at a third of what looking at each count costs."""
+
+    input_tokens: Count
+    output_tokens: Count
+    cache_creation_input_tokens: Count | None = None
+    cache_read_input_tokens: Count | None = None
+    cache_creation: _Lifetimes | None = None
+    server_tool_use: _Tools | None = None
+    service_tier: Word | None = None
+    inference_geo: Word | None = None
+
+
 def read_usage(reading: Reading, usage: dict[str, Any]) -> None:
     """Put the counts of an Anthropic usage object into leaves, and note tier, speed and geography."""
     reading.raw_usage = usage
+    if _read_usual(reading, usage):
+        return
     iterations = usage.get("iterations")
     if iterations:
         read_iterations(reading, usage, iterations)
@@ -40,17 +68,43 @@ def read_usage(reading: Reading, usage: dict[str, Any]) -> None:
     tools = usage.get("server_tool_use")
     if tools:
         _add_tools(reading, part(usage, "server_tool_use", "usage"))
-    tier = text(usage, "service_tier")
+    speed = text(usage, "speed")
+    if speed != "standard":
+        reading.speed = speed
+    _add_terms(reading, text(usage, "service_tier"), text(usage, "inference_geo"))
+
+
+def _add_terms(reading: Reading, tier: str | None, geo: str | None) -> None:
     if tier == "batch":
         reading.processing = "batch"
     else:
         reading.service_tier = tier
-    speed = text(usage, "speed")
-    if speed != "standard":
-        reading.speed = speed
-    geo = text(usage, "inference_geo")
     if geo != "not_available":
         reading.region = geo
+
+
+def _read_usual(reading: Reading, usage: dict[str, Any]) -> bool:
+    """Whether these were the counts of nearly every reply, whose cache writes have stated lifetimes or are none.
+
+    Then they are in `reading`, as the long way would have put them there.
+    """
+    try:
+        found = convert(usage, _Usual)
+    except msgspec.ValidationError:
+        return False
+    cached, creation, split = found.cache_read_input_tokens, found.cache_creation_input_tokens, found.cache_creation
+    stated = split.ephemeral_5m_input_tokens + split.ephemeral_1h_input_tokens if split else 0
+    if stated != creation and (stated or creation):
+        return False
+    writes = (
+        {_LIFETIMES[name]: tokens for name, tokens in usage["cache_creation"].items() if tokens} if stated else None
+    )
+    add_input(reading, found.input_tokens, cached or 0, writes=writes)
+    reading.output_tokens = reading.usage["output.text"] = found.output_tokens
+    reading.explicit_leaves += 1 + (cached is not None) + (creation is not None)
+    reading.textless = usage
+    _add_terms(reading, found.service_tier or None, found.inference_geo or None)
+    return True
 
 
 def read_counts(reading: Reading, usage: Body, path: str = "usage") -> None:

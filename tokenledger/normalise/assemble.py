@@ -12,7 +12,7 @@ import msgspec
 
 from tokenledger.normalise.envelope import MAX_TEXT_CHARS, MAX_TOKEN_TIMES, Envelope, MeasuredTimes, bound_text
 from tokenledger.normalise.providers import Provider, find_provider, provider_of_url
-from tokenledger.normalise.reading import BadRecordError, Reading, usd_to_pico
+from tokenledger.normalise.reading import BadRecordError, Reading, Word, usd_to_pico
 from tokenledger.records.call import Call, Timings
 from tokenledger.records.raw import RawEvent
 from tokenledger.records.reasons import Anomaly
@@ -35,7 +35,7 @@ def assemble(raw: RawEvent, envelope: Envelope, reading: Reading) -> Call:
     name = provider.name if provider else _unknown_provider(envelope, reading)
     event_id, source = _event_identity(raw, reading)
     started_at_us, event_time_source = _event_time(raw, envelope, reading)
-    response_id, raw_usage = as_id(reading.response_id), reading.raw_usage
+    response_id = as_id(reading.response_id)
     has_key = response_id is not None and (provider is None or provider.unique_ids)
     seldom = _seldom_there(raw, envelope, reading, provider=provider)
     return Call(
@@ -47,7 +47,7 @@ def assemble(raw: RawEvent, envelope: Envelope, reading: Reading) -> Call:
         _short(reading.response_model), _short(reading.service_tier),
         _is_stream(envelope), _status(envelope, reading), _short(reading.finish_reason),
         reading.input_tokens, reading.output_tokens, _usage_source(envelope, reading), reading.usage_reading,
-        reading.explicit_leaves, None if raw_usage is None else without_texts(raw_usage),
+        reading.explicit_leaves, _kept_usage(reading),
         envelope.first_token_at_us or None, envelope.ended_at_us or None, tuple(reading.anomalies),
         **seldom,
     )  # fmt: skip
@@ -122,16 +122,20 @@ def _is_stream(envelope: Envelope) -> bool | None:
     return True if envelope.events is not None or envelope.stream_text is not None else None
 
 
+def _kept_usage(reading: Reading) -> dict[str, Any] | None:
+    usage = reading.raw_usage
+    return usage if usage is None or usage is reading.textless else without_texts(usage)
+
+
 _Count = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
-_Word = Annotated[str, msgspec.Meta(max_length=64)]
-_Leaf = _Count | _Word | bool | None
-_Rows = Annotated[list[dict[_Word, _Leaf]], msgspec.Meta(max_length=64)]
+_Leaf = _Count | Word | bool | None
+_Rows = Annotated[list[dict[Word, _Leaf]], msgspec.Meta(max_length=64)]
 
 
 class _PlainUsage(msgspec.Struct, gc=False):
     """What nearly every usage object is: counts and short words, two levels deep. The check is done in C."""
 
-    usage: dict[_Word, _Leaf | dict[_Word, _Leaf] | _Rows]
+    usage: dict[Word, _Leaf | dict[Word, _Leaf] | _Rows]
 
 
 def without_texts(usage: dict[str, Any]) -> dict[str, Any]:

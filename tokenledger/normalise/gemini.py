@@ -7,13 +7,27 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import convert
 
 from tokenledger.normalise import anthropic
 from tokenledger.normalise.assemble import parse_time
-from tokenledger.normalise.leaves import carve_input, carve_output, check_total
+from tokenledger.normalise.leaves import carve_checked, carve_input, carve_output, check_total
 from tokenledger.normalise.proto_json import camel, enum_name, whole
-from tokenledger.normalise.reading import BadRecordError, Body, Dialect, Event, Exchange, Reading, part, text
+from tokenledger.normalise.reading import (
+    BadRecordError,
+    Body,
+    Count,
+    Dialect,
+    Event,
+    Exchange,
+    Reading,
+    Word,
+    part,
+    text,
+)
 from tokenledger.records.reasons import Anomaly, Reason
 
 _PATH: Final = "usageMetadata"
@@ -42,6 +56,32 @@ _MODEL_IN_URL: Final = re.compile(r"/models/([^/:?]+)")
 _PLACE_IN_URL: Final = re.compile(r"/locations/([a-z0-9-]+)")
 _FIRST_PER_QUERY_GENERATION: Final = 3
 _NO_TOKENS: Final[Mapping[str, int]] = {}
+
+
+class _TextTokens(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    modality: Literal["TEXT"]
+    tokenCount: Count  # noqa: N815 - Google's spelling, here and below
+
+
+_OnlyText: TypeAlias = Annotated[list[_TextTokens], msgspec.Meta(max_length=1)]
+
+
+class _Usual(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """What nearly every usage object of a text model is; checked in C, at a third of what looking at each count costs.
+
+    Thoughts stand beside the candidates, as the total must show.
+    """
+
+    promptTokenCount: Count  # noqa: N815
+    totalTokenCount: Count  # noqa: N815
+    candidatesTokenCount: Count = 0  # noqa: N815
+    cachedContentTokenCount: Count = 0  # noqa: N815
+    thoughtsTokenCount: Count = 0  # noqa: N815
+    promptTokensDetails: _OnlyText = []  # noqa: N815
+    cacheTokensDetails: _OnlyText = []  # noqa: N815
+    candidatesTokensDetails: _OnlyText = []  # noqa: N815
+    trafficType: Word | None = None  # noqa: N815
+    serviceTier: Word | None = None  # noqa: N815
 
 
 def fits(body: Body, _exchange: Exchange) -> bool:
@@ -88,9 +128,29 @@ def read_usage(reading: Reading, usage: dict[str, Any]) -> None:
     if _COUNTS.isdisjoint(usage):
         return
     reading.raw_usage = usage
+    if _read_usual(reading, usage):
+        return
     _read_input(reading, usage)
     _read_output(reading, usage)
     check_total(reading, whole(usage, "totalTokenCount", _PATH))
+
+
+def _read_usual(reading: Reading, usage: dict[str, Any]) -> bool:
+    """Whether these were the counts of nearly every reply, and add up.
+
+    Then they are in `reading`, as the long way would have put them there.
+    """
+    try:
+        found = convert(usage, _Usual)
+    except msgspec.ValidationError:
+        return False
+    inputs, cached, thoughts = found.promptTokenCount, found.cachedContentTokenCount, found.thoughtsTokenCount
+    outputs, details = found.candidatesTokenCount + thoughts, found.promptTokensDetails
+    if found.totalTokenCount != inputs + outputs or cached > inputs or (details and details[0].tokenCount != inputs):
+        return False
+    reading.textless = usage
+    carve_checked(reading, inputs, cached, outputs=outputs, reasoning=thoughts)
+    return True
 
 
 def _read_input(reading: Reading, usage: Body) -> None:

@@ -59,6 +59,21 @@ def carve_text(reading: Reading, total: int, cached: int) -> None:
         reading.usage["input.text"] = rest
 
 
+def carve_checked(reading: Reading, inputs: int, cached: int, *, outputs: int, reasoning: int) -> None:
+    """Both totals of text into leaves, where `cached` and `reasoning` are known to be inside them."""
+    reading.input_tokens, reading.output_tokens = inputs, outputs
+    reading.explicit_leaves += 2 + bool(cached) + bool(reasoning)
+    leaves = reading.usage
+    if cached:
+        leaves["input.text.cache_read"] = cached
+    if inputs > cached or not cached:
+        leaves["input.text"] = inputs - cached
+    if reasoning:
+        leaves["output.reasoning"] = reasoning
+    if outputs > reasoning or not reasoning:
+        leaves["output.text"] = outputs - reasoning
+
+
 def carve_output(reading: Reading, total: int, *, parts: Mapping[str, int] = _NOTHING, path: str = "usage") -> None:
     """Put `total` output tokens (reasoning included) into leaves; `parts`: `reasoning`, `audio`, `image` → tokens."""
     usage = reading.usage

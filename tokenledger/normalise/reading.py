@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -11,6 +11,13 @@ from tokenledger.records.reasons import Anomaly, Reason
 
 MAX_COUNT: Final = 2**53
 """Counts above this are damaged by JSON readers that use doubles, so no producer can mean them."""
+
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+"""A count, for usage objects that are checked whole."""
+Zero: TypeAlias = Literal[0] | None
+"""A count that says nothing."""
+Word: TypeAlias = Annotated[str, msgspec.Meta(max_length=64)]
+"""A tier or a modality, not a sentence."""
 
 _NUMBERS: Final = (int, Decimal)
 _YEAR_10000_SECONDS: Final = 253_402_300_800
@@ -73,6 +80,8 @@ class Reading(msgspec.Struct, kw_only=True, gc=False):
     """Leaves read from fields of their own."""
     raw_usage: dict[str, Any] | None = None
     """The provider's usage object; None means no usage was reported."""
+    textless: dict[str, Any] | None = None
+    """The same object, where it was found to hold nothing but counts and short words: no text need be looked for."""
     shares: tuple[ModelShare, ...] = ()
     """Parts that other models consumed."""
     usage_source: str = "reported"
