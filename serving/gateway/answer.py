@@ -36,6 +36,7 @@ class Answer:
         """A reply in one piece."""
         self.status = status
         length = (b"content-length", b"%d" % len(body))
+        self._incoming.peer.hold_head = bool(body) and self._incoming.method != "HEAD"
         await self._send(
             {"type": "http.response.start", "status": status, "headers": [*self.headers, *headers, length]}
         )

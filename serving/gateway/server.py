@@ -23,15 +23,51 @@ PEER: Final = "tokenledger.peer"
 class Peer:
     """The client of one connection."""
 
-    __slots__ = ("gone", "late", "when_gone")
+    __slots__ = ("gone", "hold_head", "late", "when_gone")
 
     def __init__(self) -> None:
+        self.hold_head = False
+        """Whether the next thing written waits for what follows it: one system call for head and body."""
         self.gone = False
         """It has closed the connection."""
         self.late = False
         """It did not send its request in time."""
         self.when_gone: Callable[[], None] | None = None
         """Called once, when it goes."""
+
+
+class Writer:
+    """A client's transport that can hold a head back until its body comes."""
+
+    __slots__ = ("_held", "_peer", "_transport", "get_extra_info", "is_closing")
+
+    def __init__(self, transport: asyncio.Transport, peer: Peer) -> None:
+        self._transport = transport
+        self._peer = peer
+        self._held = b""
+        self.get_extra_info = transport.get_extra_info
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Send it, with what was held."""
+        if self._peer.hold_head:
+            self._peer.hold_head = False
+            self._held = data
+        elif self._held:
+            held, self._held = self._held, b""
+            self._transport.write(held + data)
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Send what was held, then close."""
+        if self._held:
+            self.write(b"")
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
 
 
 def protocol_of(limits: Callable[[], Limits], deadlines: Deadlines) -> Callable[..., "Protocol"]:
@@ -73,6 +109,7 @@ class Protocol(HttpToolsProtocol):
         # uvloop's transports are no asyncio.Transport, though they do the same.
         open_one = cast("asyncio.Transport", transport)
         super().connection_made(open_one)
+        self.transport = Writer(open_one, self._peer)  # type: ignore[assignment]  # all that uvicorn uses of it
         if len(self.connections) > self._limits.connections:
             open_one.abort()
         else:
