@@ -1,4 +1,4 @@
-"""`python -m infra.local up|down|status|pids|logs|restart|env`: the local stack from the shell."""
+"""`python -m infra.local up|down|status|pids|logs|restart|upgrade|env`: the local stack from the shell."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from infra.local.machine import Missing
 from infra.local.place import layout_of
 from infra.local.preparation import PreparationFailed
+from infra.local.savepoint import NotTaken
 from infra.local.stack import NotReady, Stack, last_lines
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     stack = Stack(layout, lambda line: print(line, flush=True))
     try:
         return _COMMANDS[options.command](stack, options)
-    except (Missing, PreparationFailed, NotReady, TimeoutError, ValueError) as failure:
+    except (Missing, PreparationFailed, NotReady, NotTaken, TimeoutError, ValueError) as failure:
         print(failure, file=sys.stderr)
         return 1
 
@@ -47,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("name", nargs="?", metavar="NAME")
     restart = commands.add_parser("restart", help="stop one program and start it again")
     restart.add_argument("name", metavar="NAME")
+    upgrade = commands.add_parser("upgrade", help="stop a job with a savepoint, go on from it with the code on disk")
+    upgrade.add_argument("name", metavar="NAME")
     commands.add_parser("env", help="settings for clients of this stack, as shell exports")
     return parser
 
@@ -97,6 +100,11 @@ def _restart(stack: Stack, options: argparse.Namespace) -> int:
     return 0
 
 
+def _upgrade(stack: Stack, options: argparse.Namespace) -> int:
+    stack.upgrade(options.name)
+    return 0
+
+
 def _env(stack: Stack, _: argparse.Namespace) -> int:
     for name, value in stack.layout.client_environment().items():
         print(f"export {name}={shlex.quote(value)}")
@@ -110,6 +118,7 @@ _COMMANDS: dict[str, Callable[[Stack, argparse.Namespace], int]] = {
     "pids": _pids,
     "logs": _logs,
     "restart": _restart,
+    "upgrade": _upgrade,
     "env": _env,
 }
 

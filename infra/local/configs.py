@@ -134,7 +134,7 @@ def java_opts(shipped: str) -> str:
 
 
 def flink_settings(layout: Layout) -> dict[str, object]:
-    """One JobManager, one TaskManager with one slot: threads of one process share a GIL."""
+    """One JobManager, TaskManagers with one slot each: threads of one process share a GIL."""
     ports = layout.ports
     return {
         "jobmanager.rpc.address": HOST,
@@ -149,8 +149,6 @@ def flink_settings(layout: Layout) -> dict[str, object]:
         "web.submit.enable": "false",
         "taskmanager.host": HOST,
         "taskmanager.bind-host": HOST,
-        "taskmanager.rpc.port": ports.flink_taskmanager_rpc,
-        "taskmanager.data.port": ports.flink_taskmanager_data,
         "taskmanager.numberOfTaskSlots": 1,
         "taskmanager.memory.process.size": "1300m",
         # The embedded interpreter lives in the same process but outside the heap.

@@ -34,6 +34,8 @@ class Ports:
     flink_jobmanager_blob: int
     flink_taskmanager_rpc: int
     flink_taskmanager_data: int
+    flink_taskmanager2_rpc: int
+    flink_taskmanager2_data: int
     writer_metrics: int
     compact_metrics: int
     pusher_metrics: int
@@ -100,6 +102,10 @@ class Layout:
     def data(self) -> Path:
         """What must survive: Kafka's log and Postgres's cluster. Deleting it starts over."""
         return self.root / "data"
+
+    def checkpoints(self, job: str) -> Path:
+        """Where a job that has state of its own keeps it."""
+        return self.data / "flink" / job
 
     @property
     def run(self) -> Path:

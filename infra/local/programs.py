@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from infra.local.layout import Layout
 
 
+JOBS = ("price_job", "windows_job")
+"""Flink jobs; each has a program that keeps it on the cluster."""
+TASKMANAGERS = ("taskmanager", "taskmanager2")
+"""Flink workers of one slot, one a job: threads of one process share an interpreter lock."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     """One supervised process."""
@@ -51,10 +57,15 @@ def programs(layout: Layout, machine: Machine) -> tuple[Program, ...]:
         _kafka(layout, machine),
         _redis(layout, machine),
         *_flink(layout, machine),
-        Program(
-            name="price_job",
-            command=(str(layout.python), "-m", "infra.local.submitter"),
-            environment=ours | _flink_environment(layout, machine),
+        *(
+            Program(
+                name=job,
+                command=(str(layout.python), "-m", "infra.local.submitter", job),
+                environment=ours
+                | _flink_environment(layout, machine)
+                | {"TOKENLEDGER_CHECKPOINTS": str(layout.checkpoints(job))},
+            )
+            for job in JOBS
         ),
         Program(
             name="writer",
@@ -129,31 +140,33 @@ def _redis(layout: Layout, machine: Machine) -> Program:
     )
 
 
-def _flink(layout: Layout, machine: Machine) -> tuple[Program, Program]:
+def _flink(layout: Layout, machine: Machine) -> tuple[Program, ...]:
     environment = _flink_environment(layout, machine)
-    return (
-        Program(
-            name="jobmanager",
-            independent=True,
-            command=(f"{machine.flink_home}/bin/jobmanager.sh", "start-foreground"),
-            environment=environment,
-        ),
-        Program(
-            name="taskmanager",
-            independent=True,
-            # The shell's pid stays the program's: a TaskManager that bears it is told from a dead one
-            # which the JobManager still lists.
-            command=(
-                "/bin/sh",
-                "-c",
-                (
-                    f'exec "{machine.flink_home}/bin/taskmanager.sh" start-foreground'
-                    " -D taskmanager.resource-id=taskmanager-$$"
-                ),
-            ),
-            environment=environment | layout.client_environment(),
-            stop_wait_s=15,
-        ),
+    jobmanager = Program(
+        name="jobmanager",
+        independent=True,
+        command=(f"{machine.flink_home}/bin/jobmanager.sh", "start-foreground"),
+        environment=environment,
+    )
+    return jobmanager, *(_taskmanager(layout, machine, name) for name in TASKMANAGERS)
+
+
+def _taskmanager(layout: Layout, machine: Machine, name: str) -> Program:
+    ports = layout.ports.table()
+    # The shell's pid stays the program's: a TaskManager that bears it is told from a dead one
+    # which the JobManager still lists.
+    command = (
+        f'exec "{machine.flink_home}/bin/taskmanager.sh" start-foreground'
+        f" -D taskmanager.resource-id={name}-$$"
+        f" -D taskmanager.rpc.port={ports[f'flink_{name}_rpc']}"
+        f" -D taskmanager.data.port={ports[f'flink_{name}_data']}"
+    )
+    return Program(
+        name=name,
+        independent=True,
+        command=("/bin/sh", "-c", command),
+        environment=_flink_environment(layout, machine) | layout.client_environment(),
+        stop_wait_s=15,
     )
 
 

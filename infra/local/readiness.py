@@ -14,20 +14,22 @@ from confluent_kafka.admin import AdminClient
 from redis import Redis, RedisError
 
 from infra.local.layout import HOST, SUPERUSER
+from infra.local.programs import JOBS, TASKMANAGERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from infra.local.layout import Layout
 
-JOB = "price_job"
 _ANSWER_WITHIN_S = 2.0
 
 
 def ready(layout: Layout, name: str, pid: int) -> bool:
     """Whether the named program, which is process `pid`, does what it does when all is well."""
-    if name == "taskmanager":
-        return taskmanager(layout, pid)
+    if name in TASKMANAGERS:
+        return taskmanager(layout, name, pid=pid)
+    if name in JOBS:
+        return job(layout, name)
     return _CHECKS[name](layout)
 
 
@@ -72,17 +74,17 @@ def jobmanager(layout: Layout) -> bool:
     return "taskmanagers" in flink(layout, "/overview")
 
 
-def taskmanager(layout: Layout, pid: int) -> bool:
-    """The JobManager knows this very process, and no dead one beside it."""
+def taskmanager(layout: Layout, name: str, *, pid: int) -> bool:
+    """The JobManager knows this very process, and no dead one of its name beside it."""
     known = [entry["id"] for entry in flink(layout, "/taskmanagers").get("taskmanagers", [])]
-    return known == [f"taskmanager-{pid}"]
+    return [worker for worker in known if worker.startswith(f"{name}-")] == [f"{name}-{pid}"]
 
 
-def price_job(layout: Layout) -> bool:
+def job(layout: Layout, name: str) -> bool:
     """The job runs, and so does every task of it."""
     return any(
-        job["name"] == JOB and job["state"] == "RUNNING" and job["tasks"]["running"] == job["tasks"]["total"]
-        for job in flink(layout, "/jobs/overview").get("jobs", [])
+        known["name"] == name and known["state"] == "RUNNING" and known["tasks"]["running"] == known["tasks"]["total"]
+        for known in flink(layout, "/jobs/overview").get("jobs", [])
     )
 
 
@@ -109,7 +111,6 @@ _CHECKS: Mapping[str, Callable[[Layout], bool]] = {
     "kafka": kafka,
     "redis": redis,
     "jobmanager": jobmanager,
-    JOB: price_job,
     "writer": lambda layout: _listens(layout.ports.writer_metrics),
     "compact": lambda layout: _listens(layout.ports.compact_metrics),
     "pusher": lambda layout: _listens(layout.ports.pusher_metrics),

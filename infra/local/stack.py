@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from infra.local import preparation, readiness, topics
+from infra.local import preparation, readiness, savepoint, topics
 from infra.local.layout import DATABASE, SUPERUSER, Layout
 from infra.local.machine import inspect
-from infra.local.programs import Program, programs
+from infra.local.programs import JOBS, TASKMANAGERS, Program, programs
 from infra.local.supervision import Supervision
 
 if TYPE_CHECKING:
@@ -52,6 +52,10 @@ class Stack:
             if program.independent:
                 supervision.start_program(program.name)
         for program in chosen:
+            if program.name in JOBS:
+                # A submission is mostly the start of a client's JVM: all of them at once.
+                for job in wanted.intersection(JOBS):
+                    supervision.start_program(job)
             self._start(supervision, program)
         self._tell_clients()
         self.say(f"up            in {time.monotonic() - started_at:.1f} s")
@@ -76,6 +80,18 @@ class Stack:
         supervision.stop_program(name)
         [program] = [program for program in self.programs() if program.name == name]
         self._start(supervision, program)
+
+    def upgrade(self, job: str) -> None:
+        """New code, the same state: stop the job with a savepoint, renew its workers, go on from there."""
+        if job != "windows_job":
+            message = f"stack: {job!r} has no state to keep; restart {' and '.join(TASKMANAGERS)} instead"
+            raise ValueError(message)
+        self.supervision.stop_program(job)
+        self.say(f"{job:<13} savepoint {savepoint.stop(self.layout, job)}")
+        # The embedded interpreter reads changed code only when it starts.
+        for name in (*TASKMANAGERS, job):
+            self.restart(name)
+        self.say(f"{job:<13} goes on")
 
     def programs(self) -> tuple[Program, ...]:
         """The programs of this stack, in start order."""
@@ -172,7 +188,7 @@ class Stack:
 _START_ORDER = {
     name: order
     for order, name in enumerate(
-        ("postgres", "kafka", "redis", "jobmanager", "taskmanager", "price_job", "writer", "compact", "pusher"), start=1
+        ("postgres", "kafka", "redis", "jobmanager", *TASKMANAGERS, *JOBS, "writer", "compact", "pusher"), start=1
     )
 }
 

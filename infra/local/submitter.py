@@ -1,6 +1,7 @@
-"""Keeps price_job on the cluster: whenever the JobManager knows no living one, submits it again.
+"""Keeps one Flink job on the cluster: whenever the JobManager knows no living one, submits it again.
 
-A killed JobManager forgets its jobs; the job itself resumes from its consumer group's offsets.
+A killed JobManager forgets its jobs. price_job goes on from its consumer group's offsets, windows_job from the newest
+complete state in its folder. `python -m infra.local.submitter JOB`
 """
 
 from __future__ import annotations
@@ -9,37 +10,49 @@ import os
 import subprocess
 import sys
 import time
+from typing import TYPE_CHECKING
 
+from infra.local import savepoint
 from infra.local.place import layout_of
-from infra.local.readiness import JOB, flink
+from infra.local.readiness import flink
 
-_LIVING = frozenset({"INITIALIZING", "CREATED", "RUNNING", "RESTARTING", "FAILING", "RECONCILING"})
+if TYPE_CHECKING:
+    from infra.local.layout import Layout
+
+_LIVING = frozenset({"INITIALIZING", "CREATED", "RUNNING", "RESTARTING", "FAILING", "RECONCILING", "CANCELLING"})
 _LOOK_EVERY_S = 1.0
 _SUBMIT_WITHIN_S = 120
 
 
 def main() -> None:
     """Run until stopped."""
+    [job] = sys.argv[1:]
     layout = layout_of(os.environ.get("TOKENLEDGER_STACK_ROOT"))
     while True:
         jobs = flink(layout, "/jobs/overview").get("jobs")
         # No answer is not an empty answer: the JobManager may be starting.
-        if jobs is not None and not any(job["name"] == JOB and job["state"] in _LIVING for job in jobs):
-            _submit(str(layout.flink_python))
+        if jobs is not None and not any(one["name"] == job and one["state"] in _LIVING for one in jobs):
+            _submit(layout, job)
         time.sleep(_LOOK_EVERY_S)
 
 
-def _submit(python: str) -> None:
-    _say(f"{JOB} is not on the cluster: submitting")
+def _submit(layout: Layout, job: str) -> None:
+    folder = layout.checkpoints(job)
+    state = savepoint.newest(folder)
+    savepoint.tidy(folder, state)
+    _say(f"{job} is not on the cluster: submitting" + (f", from {state}" if state else ""))
     started_at = time.monotonic()
     try:
         status = subprocess.run(
-            [python, "-m", "flink_jobs.price_job"], check=False, timeout=_SUBMIT_WITHIN_S
+            [str(layout.flink_python), "-m", f"flink_jobs.{job}"],
+            check=False,
+            timeout=_SUBMIT_WITHIN_S,
+            env=os.environ | {"TOKENLEDGER_RESUME_FROM": str(state or "")},
         ).returncode
     except subprocess.TimeoutExpired:
-        _say(f"{JOB}: no end of the submission after {_SUBMIT_WITHIN_S} s; trying again")
+        _say(f"{job}: no end of the submission after {_SUBMIT_WITHIN_S} s; trying again")
         return
-    _say(f"{JOB}: submission ended with status {status} after {time.monotonic() - started_at:.1f} s")
+    _say(f"{job}: submission ended with status {status} after {time.monotonic() - started_at:.1f} s")
 
 
 def _say(message: str) -> None:

@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infra.local.layout import Layout
 from infra.local.place import claim_free_ports, layout_of
+from infra.local.readiness import flink
 from infra.local.stack import Stack
 
 HEALTHY_WITHIN_S = 120.0
@@ -45,6 +47,20 @@ class RunningStack:
         assert pid > 0, f"{name} does not run"
         os.kill(pid, signal.SIGKILL)
         return pid
+
+    def job(self, name: str) -> dict[str, Any]:
+        """The running Flink job of that name, as the JobManager describes it."""
+        jobs = flink(self.layout, "/jobs/overview")["jobs"]
+        [job] = [job for job in jobs if job["name"] == name and job["state"] == "RUNNING"]
+        described: dict[str, Any] = job
+        return described
+
+    def worker_of(self, job: str) -> str:
+        """The program that runs the job's tasks."""
+        jid = self.job(job)["jid"]
+        vertex = flink(self.layout, f"/jobs/{jid}")["vertices"][0]["id"]
+        [worker] = flink(self.layout, f"/jobs/{jid}/vertices/{vertex}/taskmanagers")["taskmanagers"]
+        return str(worker["taskmanager-id"]).rpartition("-")[0]
 
     def healthy(self) -> bool:
         """Every program runs and does its work."""

@@ -109,7 +109,7 @@ def test_a_process_killed_under_load_loses_and_doubles_nothing(
     stack.wait_until_healthy()
     sender = _sending(stack, shapes, journal, seed=seed)
     time.sleep(_KILL_AFTER_S)
-    stack.kill(name)
+    stack.kill(stack.worker_of("price_job") if name == "taskmanager" else name)
     _ended_well(sender)
     stack.wait_until_healthy()
     _ledger_is_right(stack, journal)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
-from infra.local.readiness import JOB, flink
+from infra.local.readiness import flink
 from tests.integration.conftest import RunningStack
 from tokenledger.records.topics import PRICED, RAW, REJECTED
 from tokenledger.records.wire import decode_priced, decode_rejected
@@ -91,7 +91,7 @@ def test_a_job_killed_under_load_resumes_and_leaves_nothing_out(stack: RunningSt
     sent: dict[str, bytes | None] = {str(number): GOOD for number in range(5000)}
 
     _send(stack, tenant, dict(list(sent.items())[:2500]))
-    stack.kill("taskmanager")
+    stack.kill(stack.worker_of("price_job"))
     _send(stack, tenant, dict(list(sent.items())[2500:]))
     stack.wait_until_healthy()
     outcomes = _outcomes(stack, tenant, count=len(sent))
@@ -118,8 +118,7 @@ def test_the_job_commits_how_far_it_came_and_goes_on_from_there(stack: RunningSt
 
 def _job(stack: RunningStack) -> tuple[str, int]:
     """The job's id and how often it restarted."""
-    [job] = [job for job in flink(stack.layout, "/jobs/overview")["jobs"] if job["state"] == "RUNNING"]
-    assert job["name"] == JOB
+    job = stack.job("price_job")
     restarts: list[int] = []
 
     def known() -> bool:
