@@ -6,6 +6,7 @@ ends in the same features. The views of an entity end with its newest minute: th
 
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -23,12 +24,16 @@ TRAFFIC: Final[dict[str, tuple[FeatureView, ...]]] = {
 KEPT_MINUTES: Final = max(view.window_us or 0 for views in TRAFFIC.values() for view in views) // MINUTE_US
 """As many windows as the longest view spans."""
 _SPAN_US: Final = KEPT_MINUTES * MINUTE_US
+_SPANS_US: Final = sorted(
+    {view.window_us for views in TRAFFIC.values() for view in views if view.window_us and view.window_us > MINUTE_US}
+)
 _AHEAD_US: Final = 10 * MINUTE_US
 _COUNTS: Final = tuple(
     field.name
     for field in msgspec.structs.fields(FeatureWindow)
     if field.type is int and not field.name.endswith(("_at_us", "window_us"))
 )
+_counts_of: Final = attrgetter(*_COUNTS)
 _HISTOGRAMS: Final = ("total_us", "ttft_us", "tpot_us")
 
 
@@ -53,7 +58,7 @@ class _Sums:
         self.histograms: tuple[dict[int, int], ...] = tuple({} for _ in _HISTOGRAMS)
 
     def add(self, window: FeatureWindow, sign: int = 1) -> None:
-        self.counts = [have + sign * getattr(window, name) for have, name in zip(self.counts, _COUNTS, strict=True)]
+        self.counts = [have + sign * count for have, count in zip(self.counts, _counts_of(window), strict=True)]
         for histogram, name in zip(self.histograms, _HISTOGRAMS, strict=True):
             _add(histogram, getattr(window, name), sign)
 
@@ -64,56 +69,56 @@ class _Sums:
 
 
 def _add(histogram: dict[int, int], other: dict[int, int], sign: int) -> None:
+    have = histogram.get
     for bucket, calls in other.items():
-        left = histogram.get(bucket, 0) + sign * calls
-        if left:
-            histogram[bucket] = left
-        else:
-            histogram.pop(bucket, None)
+        histogram[bucket] = have(bucket, 0) + sign * calls
+    if sign < 0:
+        for bucket in [bucket for bucket in other if not histogram[bucket]]:
+            del histogram[bucket]
 
 
 class _Entry:
-    """One entity: its minutes, packed because there are many, and the sum of all of them."""
+    """One entity: its minutes, packed because there are many, and the sum over each longer view's span."""
 
     __slots__ = ("minutes", "newest_us", "sums")
 
     def __init__(self) -> None:
         self.minutes: dict[int, bytes] = {}
         self.newest_us = 0
-        self.sums = _Sums()
+        self.sums = {span_us: _Sums() for span_us in _SPANS_US}
 
     def take(self, window: FeatureWindow) -> Taken:
         start_us = window.window_start_at_us
         if start_us <= self.newest_us - _SPAN_US:
             return Taken.OLD
-        if before := self.minutes.get(start_us):
-            known = _unpack(before)
-            if (known.revision, known.calls) >= (window.revision, window.calls):
-                return Taken.REPEATED
-            self.sums.add(known, -1)
-        self.minutes[start_us] = _pack(window)
-        self.sums.add(window)
+        packed = self.minutes.get(start_us)
+        before = _unpack(packed) if packed else None
+        if before and (before.revision, before.calls) >= (window.revision, window.calls):
+            return Taken.REPEATED
         if start_us > self.newest_us:
-            self.newest_us = start_us
-            self._forget()
+            self._advance(start_us)
+        self.minutes[start_us] = _pack(window)
+        for span_us, sums in self.sums.items():
+            if start_us > self.newest_us - span_us:
+                if before:
+                    sums.add(before, -1)
+                sums.add(window)
         return Taken.COUNTED
 
-    def _forget(self) -> None:
-        for start_us in [start_us for start_us in self.minutes if start_us <= self.newest_us - _SPAN_US]:
-            self.sums.add(_unpack(self.minutes.pop(start_us)), -1)
+    def _advance(self, newest_us: int) -> None:
+        """A newer minute: what no longer lies in a span leaves its sum."""
+        last_us, self.newest_us = self.newest_us, newest_us
+        for span_us, sums in self.sums.items():
+            for start_us, packed in self.minutes.items():
+                if last_us - span_us < start_us <= newest_us - span_us:
+                    sums.add(_unpack(packed), -1)
+        for start_us in [start_us for start_us in self.minutes if start_us <= newest_us - _SPAN_US]:
+            del self.minutes[start_us]
 
     def over(self, span_us: int) -> FeatureWindow:
         """The minutes of the span that ends with the newest one."""
         newest = _unpack(self.minutes[self.newest_us])
-        if span_us <= MINUTE_US:
-            return newest
-        if span_us >= _SPAN_US:
-            return self.sums.window(newest)
-        some = _Sums()
-        for start_us, packed in self.minutes.items():
-            if start_us > self.newest_us - span_us:
-                some.add(_unpack(packed))
-        return some.window(newest)
+        return self.sums[span_us].window(newest) if span_us in self.sums else newest
 
 
 _pack: Final = msgspec.msgpack.Encoder().encode

@@ -98,8 +98,8 @@ class Pusher:
             self._take(read)
         self._ask_ledger()
         if self.topic.caught_up:
-            self._tell_history()
             self._tell_redis()
+            self._remember_fresh(list(self._fresh))
         self._flush_history()
         ENTITIES.set(len(self.held))
         LAG.set(self.topic.lag())
@@ -134,13 +134,12 @@ class Pusher:
         if new or self.held.event_at_us(entity) - _SPAN_US >= self._began_us:
             self._dirty[entity] = None
 
-    def _rows_of(self, entities: Iterable[Entity], *, known_at_us: int) -> Iterator[Row]:
-        for entity in entities:
-            for view, said in self.held.features(entity):
-                event_at_us = self.held.event_at_us(entity)
-                features, refused = storable(said)
-                REFUSED.labels("value").inc(refused)
-                yield Row(view, entity[1:], features, event_at_us, max(known_at_us, event_at_us))
+    def _rows_of(self, entity: Entity, *, known_at_us: int) -> Iterator[Row]:
+        for view, said in self.held.features(entity):
+            event_at_us = self.held.event_at_us(entity)
+            features, refused = storable(said)
+            REFUSED.labels("value").inc(refused)
+            yield Row(view, entity[1:], features, event_at_us, max(known_at_us, event_at_us))
 
     def _spend_rows(self, keys: Iterable[Key], *, known_at_us: int) -> Iterator[Row]:
         for key in keys:
@@ -181,9 +180,14 @@ class Pusher:
         entities = list(self._dirty)[:_ENTITIES_AT_ONCE]
         keys = list(self._spend_dirty)[:_ENTITIES_AT_ONCE]
         begun_us = time.time_ns() // 1000
-        rows = [*self._rows_of(entities, known_at_us=begun_us), *self._spend_rows(keys, known_at_us=begun_us)]
+        traffic = {entity: list(self._rows_of(entity, known_at_us=begun_us)) for entity in entities}
+        rows = [row for some in traffic.values() for row in some]
+        rows += self._spend_rows(keys, known_at_us=begun_us)
         hashes, refused = self._layout.hashes(rows)
         self.online.write(hashes)
+        for entity in self._fresh.keys() & traffic.keys():
+            del self._fresh[entity]
+            self._remember(traffic[entity])
         for entity in entities:
             del self._dirty[entity]
         for key in keys:
@@ -196,10 +200,11 @@ class Pusher:
             # Of a replay the minutes are long past: that is no lateness of ours.
             LATE_SECONDS.observe((ended_us - max(closed)) / 1e6)
 
-    def _tell_history(self) -> None:
-        rows = list(self._rows_of(self._fresh, known_at_us=time.time_ns() // 1000))
+    def _remember_fresh(self, entities: Sequence[Entity]) -> None:
+        """The history has them even when Redis is away."""
+        now_us = time.time_ns() // 1000
+        self._remember([row for entity in entities for row in self._rows_of(entity, known_at_us=now_us)])
         self._fresh.clear()
-        self._remember(rows)
 
     def _remember(self, rows: Sequence[Row]) -> None:
         self._rows += rows
