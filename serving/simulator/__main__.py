@@ -1,6 +1,6 @@
 """`python -m serving.simulator`: a fleet of upstreams from a configuration, or one canned upstream for benchmarks.
 
-The first line it prints is a JSON object with the ports it listens on.
+The first line it prints is a JSON object with the ports it listens on and the models behind them.
 """
 
 import argparse
@@ -56,7 +56,8 @@ async def _fleet(settings: Settings) -> None:
         control.add(running, listener)
     controls = Listener(control, settings.control_port)
     await controls.open()
-    _say({"control": controls.port, "tiers": control.ports()})
+    models = {tier.name: tier.models for tier in settings.tiers}
+    _say({"control": controls.port, "tiers": control.ports(), "models": models})
     await _told_to_end()
     journal.close()
 

@@ -24,6 +24,7 @@ class Fleet:
         self._journal = journal
         self.process = process
         self.ports: dict[str, int] = ports["tiers"]
+        self.models: dict[str, list[str]] = ports["models"]
 
     def url(self, tier: str) -> str:
         """What an SDK calls the base URL."""

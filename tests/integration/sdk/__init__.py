@@ -1,0 +1,1 @@
+"""The same cases for every SDK, run by its own interpreter."""
