@@ -125,6 +125,7 @@ class Exchange:
                 size += len(parts[-1])
             if size > limit_bytes:
                 self.fail("upstream_reply_too_large")
+                raise UpstreamError("upstream_reply_too_large")
             if self.failure is not None:
                 raise UpstreamError(self.failure)
             if self.ended:

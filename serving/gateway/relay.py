@@ -147,6 +147,7 @@ async def _pump(call: Call, exchange: Exchange, *, stream: Stream) -> None:
         out = stream.feed(data, now_us()) if data else stream.close(now_us())
         if stream.held_bytes > _LARGEST_EVENT_BYTES:
             exchange.fail("upstream_reply_too_large")
+            raise UpstreamError("upstream_reply_too_large")
         if peer.gone:
             gone_at_bytes = exchange.received_bytes if gone_at_bytes is None else gone_at_bytes
             if exchange.received_bytes - gone_at_bytes > drain.abandoned_bytes:
