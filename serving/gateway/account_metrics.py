@@ -39,6 +39,12 @@ REFRESHED: Final = Gauge(
     "tokenledger_gateway_refreshed_timestamp_seconds", "When keys, budgets and spending were last seen, Unix time"
 )
 
-SHIPPED: Final = Counter("tokenledger_shipper_records_total", "Records acknowledged by Kafka, by what they say", ["kind"])
-SHIPPER_EPOCHS: Final = Gauge("tokenledger_shipper_epochs_records", "Epochs of the outbox that are not shipped to their end")
-SHIPPER_BEHIND: Final = Gauge("tokenledger_shipper_behind_bytes", "Segment bytes of the outbox that were not deleted yet")
+SHIPPED: Final = Counter(
+    "tokenledger_shipper_records_total", "Records acknowledged by Kafka, by what they say", ["kind"]
+)
+SHIPPER_EPOCHS: Final = Gauge(
+    "tokenledger_shipper_epochs_records", "Epochs of the outbox that are not shipped to their end"
+)
+SHIPPER_BEHIND: Final = Gauge(
+    "tokenledger_shipper_behind_bytes", "Bytes of the outbox that Kafka has not acknowledged yet"
+)

@@ -4,14 +4,34 @@
 hot path calls, on the event loop that opened them.
 """
 
+import asyncio
+import contextlib
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import psycopg
+
+from ledger.api_keys import read_secret
+from ledger.database import Connection, TooPowerfulError, connect
+from ledger.observing import logger
 from ledger.settings import Settings as LedgerSettings
+from serving.gateway import spending
+from serving.gateway.account_metrics import OPEN_INTENTS, OUTBOX_ROOM, REFRESHED, REFRESHES
+from serving.gateway.accounting import OutboxAccounting
+from serving.gateway.admission import KeyedAdmission
+from serving.gateway.budgets import Budgets
+from serving.gateway.outbox import Outbox, OutboxLimits
 from serving.gateway.records import Accounting, Admission
+from serving.gateway.restoring import unsettled
+from serving.gateway.spending import Access
+from tokenledger.pricing.bound import Bounds
+from tokenledger.process import default_context
+
+log = logger("serving.gateway.books")
 
 MIB: Final = 1024 * 1024
 
@@ -53,19 +73,138 @@ class BooksSettings:
 
 
 class Books:
-    """What `opened` gives."""
+    """What `opened` gives: accounting, admission, and a look at the ledger every two seconds."""
 
-    def __init__(self, accounting: Accounting, admission: Admission) -> None:
-        self.accounting = accounting
-        self.admission = admission
+    def __init__(self, settings: BooksSettings, outbox: Outbox) -> None:
+        self._settings = settings
+        self._outbox = outbox
+        self._budgets = Budgets()
+        self._connection: Connection | None = None
+        self._version: tuple[object, ...] | None = None
+        self._since_us: int | None = None
+        self._tenants: list[str] = []
+        self._restored = False
+        context = default_context()
+        self.keyed = KeyedAdmission(
+            secret=read_secret(settings.key_secret_file),
+            epoch=outbox.epoch.name,
+            bounds=Bounds(context.book),
+            budgets=self._budgets,
+            clock_us=clock_us,
+            refuse_unpriced=settings.refuse_unpriced,
+        )
+        self.admission: Admission = self.keyed
+        self.accounting: Accounting = OutboxAccounting(outbox, self.keyed, context)
+        OUTBOX_ROOM.set_function(lambda: outbox.room_bytes)
+        OPEN_INTENTS.set_function(lambda: outbox.open_intents)
 
     def ready(self) -> bool:
         """Whether keys, budgets and spending were loaded once and the outbox takes intents: `/readyz`."""
-        raise NotImplementedError
+        return self.keyed.open and self._outbox.room_bytes > 0
+
+    async def refresh(self) -> bool:
+        """One look at the ledger; whether it answered. What was seen before holds on if not."""
+        try:
+            await self._look()
+        except (psycopg.Error, TooPowerfulError) as error:
+            REFRESHES.labels("failed").inc()
+            log.warning("the ledger was not read", extra={"facts": {"error": str(error).strip()}})
+            await asyncio.to_thread(self._disconnect)
+            return False
+        REFRESHES.labels("done").inc()
+        REFRESHED.set(time.time())
+        return True
+
+    async def _look(self) -> None:
+        access = await asyncio.to_thread(self._read_access)
+        if access is not None:
+            await self._apply_access(access)
+        pending = self._budgets.settled()
+        charges = await asyncio.to_thread(self._read_charges, pending)
+        if charges.whole:
+            self._budgets.replace(charges.spent, clock_us())
+        else:
+            self._budgets.add(charges.spent)
+        self._budgets.charged(charges.final)
+        self._budgets.forget(clock_us())
+        self._since_us = charges.posted_at_us
+        self.keyed.open = True
+
+    async def _apply_access(self, access: Access) -> None:
+        self._version = access.version
+        self.keyed.set_keys(access.keys)
+        self._budgets.set_limits(access.budgets)
+        self._tenants = sorted({budget.tenant_id for budget in access.budgets})
+        self._since_us = None  # a budget that is new has to learn what was spent before it
+        if not self._restored:
+            await self._restore()
+            self._restored = True
+
+    async def _restore(self) -> None:
+        own = self._outbox.epoch.name
+        for attempt in await asyncio.to_thread(unsettled, self._settings.outbox_folder, own):
+            self._budgets.restore(
+                attempt.event_key,
+                attempt.amount_usd_pico,
+                tenant_id=attempt.tenant_id,
+                feature=attempt.feature,
+                at_us=attempt.at_us,
+            )
+
+    # In a thread
+
+    def _connected(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._settings.ledger, application="tokenledger-gateway")
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _read_access(self) -> Access | None:
+        return spending.access(self._connected(), self._version)
+
+    def _read_charges(self, pending: spending.Pending) -> spending.Charges:
+        return spending.charges(
+            self._connected(), pending, since_us=self._since_us, tenants=self._tenants, now_us=clock_us()
+        )
+
+    async def keep_fresh(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(self._settings.refresh_interval_ms / 1000)
+
+    def close(self) -> None:
+        """Leave the ledger."""
+        self._disconnect()
+
+
+def clock_us() -> int:
+    """Now, µs UTC."""
+    return time.time_ns() // 1000
 
 
 @asynccontextmanager
 async def opened(settings: BooksSettings) -> AsyncIterator[Books]:
-    """Everything loaded and running until the block ends; Postgres may be away, then `ready` says so."""
-    raise NotImplementedError
-    yield
+    """Everything running until the block ends; while Postgres was never there, `ready` says so.
+
+    Raises WeakSecretError and, where the outbox's folder cannot be made, OSError.
+    """
+    outbox = Outbox(
+        settings.outbox_folder,
+        OutboxLimits(capacity_bytes=settings.outbox_capacity_bytes, segment_bytes=settings.outbox_segment_bytes),
+    )
+    await outbox.start()
+    books = Books(settings, outbox)
+    refreshing = asyncio.create_task(books.keep_fresh(), name="refresh keys and budgets")
+    try:
+        yield books
+    finally:
+        refreshing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await refreshing
+        await asyncio.to_thread(books.close)
+        await outbox.close()

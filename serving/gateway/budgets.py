@@ -7,11 +7,13 @@ leaves in the same step in which the ledger's sum that contains it comes in, so 
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Final, NamedTuple
 
 from ledger.api_keys import Budget
 
 _PERIODS_KEPT: Final = 3
+_ASKED_AT_ONCE: Final = 20_000
 
 
 class AccountKey(NamedTuple):
@@ -131,9 +133,7 @@ class Budgets:
         if hold is not None:
             self._change(hold, 0)
 
-    def restore(
-        self, event_id: str, amount_usd_pico: int, *, tenant_id: str, feature: str | None, at_us: int
-    ) -> None:
+    def restore(self, event_id: str, amount_usd_pico: int, *, tenant_id: str, feature: str | None, at_us: int) -> None:
         """Holds what an earlier process spent or reserved and the ledger may not have yet, room or not."""
         accounts = tuple(self._account(budget, at_us) for budget in self._matching(tenant_id, feature))
         if not accounts or event_id in self._holds:
@@ -150,8 +150,12 @@ class Budgets:
     # The ledger
 
     def settled(self) -> list[tuple[str, str]]:
-        """Event and tenant of the attempts to ask the ledger about."""
-        return [(event_id, hold.tenant_id) for event_id, hold in self._holds.items() if hold.settled]
+        """Event and tenant of attempts to ask the ledger about: those that were not asked about for longest."""
+        asked = list(islice(((one, hold) for one, hold in self._holds.items() if hold.settled), _ASKED_AT_ONCE))
+        for event_id, hold in asked:
+            del self._holds[event_id]
+            self._holds[event_id] = hold
+        return [(event_id, hold.tenant_id) for event_id, hold in asked]
 
     def replace(self, spent: Iterable[Spent], now_us: int) -> None:
         """The ledger's sums since the month began, whole."""

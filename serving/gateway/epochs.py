@@ -1,4 +1,4 @@
-"""The outbox on disk: one folder for each start of a gateway process, held by a lock that the kernel drops at its death.
+"""The outbox on disk: one folder for each start of a gateway process, under a lock that the kernel drops at its death.
 
 An epoch has a lock, a cursor that the shipper keeps, and numbered segments. Segments are filled with zeros and synced
 before the first frame goes in: then a sync has no file size and no block map to write, only the frames, and a disk
@@ -8,6 +8,7 @@ that fills up later refuses a new segment, never an outcome that was promised ro
 import fcntl
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,6 +133,16 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
+def remove_unborn(root: Path, *, older_than_s: float) -> None:
+    """What is left of starts that ended before their epoch had its name."""
+    for path in root.iterdir():
+        if path.is_dir() and path.name.startswith(_HIDDEN) and time.time() - path.stat().st_mtime > older_than_s:
+            lock = adopt(path)
+            shutil.rmtree(path)
+            if lock is not None:
+                os.close(lock)
+
+
 def sync_folder(folder: Path) -> None:
     """Names made or removed in the folder are durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -144,13 +155,15 @@ def sync_folder(folder: Path) -> None:
 def _zeroed(path: Path, size: int) -> int:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        for at in range(0, size, len(_ZEROS)):
-            os.pwrite(fd, _ZEROS[: size - at], at)
-        if os.fstat(fd).st_size != size:
-            message = f"outbox: {path}: no room for {size} bytes"
-            raise OSError(message)
-        os.fsync(fd)
+        _fill(fd, size)
     except OSError:
         os.close(fd)
         raise
     return fd
+
+
+def _fill(fd: int, size: int) -> None:
+    at = 0
+    while at < size:
+        at += os.pwrite(fd, _ZEROS[: size - at], at)
+    os.fsync(fd)

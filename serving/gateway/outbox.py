@@ -18,9 +18,9 @@ from typing import Final, NamedTuple
 
 from ledger.observing import logger
 from serving.gateway import epochs
+from serving.gateway.account_metrics import OUTBOX_ERRORS, OUTBOX_SYNC_SECONDS
 from serving.gateway.epochs import Segment
 from serving.gateway.frames import MAX_FRAME_BYTES
-from serving.gateway.account_metrics import OUTBOX_ERRORS, OUTBOX_SYNC_SECONDS
 from serving.gateway.records import OutboxFullError
 
 OUTCOME_ROOM_BYTES: Final = 4096
@@ -104,14 +104,17 @@ class Outbox:
 
     # Intents and outcomes
 
-    async def write(self, frame: bytes) -> None:
-        """Returns when the frame is durable and has room for its outcome. Raises OutboxFullError."""
+    async def room_for(self, frame: bytes) -> None:
+        """Returns when there is room for the frame and its outcome, to be written at once. Raises OutboxFullError."""
         while self.room_bytes < len(frame) + OUTCOME_ROOM_BYTES:
             self._prepare()
             if self._preparing is None:
                 message = f"outbox: full at {self._limits.capacity_bytes} bytes or its disk is; nothing was sent"
                 raise OutboxFullError(message)
             await asyncio.shield(self._preparing)
+
+    async def write(self, frame: bytes) -> None:
+        """Returns when the frame is durable. Raises WriteFailedError; an outcome has to follow all the same."""
         self._open += 1
         self._room_bytes -= len(frame)
         waiter: asyncio.Future[None] = self._loop.create_future()

@@ -1,0 +1,118 @@
+"""Intents and outcomes into the outbox, and what each attempt cost by the ledger's own computation."""
+
+import asyncio
+from typing import Final
+
+import msgspec
+
+from serving.gateway.account_metrics import SHRUNK
+from serving.gateway.admission import KeyedAdmission
+from serving.gateway.envelopes import raw_event, unsent
+from serving.gateway.frames import INTENT, OUTCOME, framed
+from serving.gateway.outbox import OUTCOME_ROOM_BYTES, Outbox, WriteFailedError
+from serving.gateway.records import Intent, Outcome
+from tokenledger.normalise.assemble import without_texts
+from tokenledger.process import Context, process
+from tokenledger.records import PricedCall
+
+GIVEN_UP: Final = "given_up_before_sending"
+"""`error_type` of an attempt whose caller left, or whose intent could not be written, before anything was sent."""
+
+_MAX_TEXT_CHARS: Final = 256
+_KEPT_OF_REPLY: Final = ("id", "object", "created", "model", "service_tier")
+
+_encode: Final = msgspec.json.Encoder().encode
+_plain: Final = msgspec.json.Decoder(dict[str, object])
+
+
+class OutboxAccounting:
+    """Accounting by an outbox. Used on the event loop of the outbox."""
+
+    def __init__(self, outbox: Outbox, admission: KeyedAdmission, context: Context) -> None:
+        self._outbox = outbox
+        self._admission = admission
+        self._context = context
+
+    async def intend(self, intent: Intent) -> None:
+        """Returns once the intent is on disk. Raises OutboxFullError.
+
+        If it raises, or is cancelled, nothing may be sent and nothing must be settled: whatever of the intent is on
+        disk has got its outcome. The reservation is still the caller's to release.
+        """
+        frame = _intent_frame(intent)
+        await self._outbox.room_for(frame)
+        try:
+            await self._outbox.write(frame)
+        except (WriteFailedError, asyncio.CancelledError):
+            self._outbox.append(_outcome_frame(unsent(intent, GIVEN_UP)))
+            raise
+
+    def settle(self, intent: Intent, outcome: Outcome) -> int | None:
+        """Takes the outcome, frees the reservation; the call's known cost in 10⁻¹² USD, None where not wholly known."""
+        self._outbox.append(_outcome_frame(outcome))
+        priced = process(raw_event(intent, outcome, epoch=self._outbox.epoch.name), self._context)
+        if not isinstance(priced, PricedCall):
+            self._admission.settle(intent, None, tokens=None)
+            return None
+        call = priced.call
+        tokens = None if call.input_tokens is None else call.input_tokens + (call.output_tokens or 0)
+        if call.status == "error" and tokens is None:
+            tokens = 0
+        self._admission.settle(intent, priced.cost_usd_pico, tokens=tokens)
+        return priced.cost_usd_pico
+
+
+def _intent_frame(intent: Intent) -> bytes:
+    try:
+        return framed(INTENT, _encode(intent))
+    except ValueError:
+        fields = msgspec.structs.asdict(intent)
+        bounded = {name: value[:_MAX_TEXT_CHARS] for name, value in fields.items() if isinstance(value, str)}
+        return framed(INTENT, _encode(msgspec.structs.replace(intent, **bounded)))
+
+
+def _outcome_frame(outcome: Outcome) -> bytes:
+    """The outcome in the room that was kept for it: what is longer loses what matters least to its cost."""
+    payload = _encode(outcome)
+    if len(payload) > _PAYLOAD_ROOM_BYTES:
+        payload = _shrunk(outcome)
+    return framed(OUTCOME, payload)
+
+
+_PAYLOAD_ROOM_BYTES: Final = OUTCOME_ROOM_BYTES - 64
+
+
+def _shrunk(outcome: Outcome) -> bytes:
+    plain = {} if outcome.reply is None else _decoded(outcome.reply)
+    usage = plain.get("usage")
+    kept: dict[str, object] = {name: _short(plain[name]) for name in _KEPT_OF_REPLY if name in plain}
+    if "error" in plain:
+        kept["error"] = {"type": _short_error(plain["error"])}
+    kept["choices"] = []
+    kept["usage"] = without_texts(usage) if isinstance(usage, dict) else None
+    smaller = msgspec.structs.replace(outcome, token_times_us=(), reply=msgspec.Raw(_encode(kept)))
+    payload = _encode(smaller)
+    if len(payload) <= _PAYLOAD_ROOM_BYTES:
+        SHRUNK.labels("usage").inc()
+        return payload
+    # Nobody reports usage in four kilobytes; what does is not understood either.
+    SHRUNK.labels("nothing").inc()
+    bare = Outcome(event_id=outcome.event_id, http_status=outcome.http_status, ended_at_us=outcome.ended_at_us,
+                   aborted=True, error_type="outcome_too_large", output_chunks=outcome.output_chunks)  # fmt: skip
+    return _encode(bare)
+
+
+def _decoded(reply: msgspec.Raw) -> dict[str, object]:
+    try:
+        return _plain.decode(reply)
+    except msgspec.MsgspecError:
+        return {}
+
+
+def _short(value: object) -> object:
+    return value[:_MAX_TEXT_CHARS] if isinstance(value, str) else value if isinstance(value, int) else None
+
+
+def _short_error(error: object) -> object:
+    kind = error.get("type") or error.get("code") if isinstance(error, dict) else None
+    return _short(kind) or "error"

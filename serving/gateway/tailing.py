@@ -1,0 +1,83 @@
+"""An epoch of the outbox as its readers see it: whole frames in order, up to where nothing more is written.
+
+Reading begins at a cursor and never changes anything. A frame that is not whole ends a segment, unless a later segment
+has begun: the writer begins one only when all before it is durable or given up.
+"""
+
+import os
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from serving.gateway import epochs
+from serving.gateway.frames import INTENT, MAX_FRAME_BYTES, OUTCOME, Frame, frames
+from serving.gateway.records import Intent, Outcome
+
+_READ_BYTES: Final = 1024 * 1024
+
+_intent: Final = msgspec.json.Decoder(Intent)
+_outcome: Final = msgspec.json.Decoder(Outcome)
+
+
+class Place(NamedTuple):
+    """Where the next frame is read."""
+
+    segment: int
+    offset: int
+
+
+BEGINNING: Final = Place(0, 0)
+
+
+class Tail:
+    """Reads one epoch on and on."""
+
+    def __init__(self, folder: Path, place: Place = BEGINNING) -> None:
+        self.folder = folder
+        self.place = place
+
+    def read(self, *, at_most_bytes: int = _READ_BYTES) -> list[Intent | Outcome]:
+        """What is there to be read, oldest first; empty where nothing more is written yet."""
+        found = self._here(at_most_bytes)
+        while not found and (later := self._begun_later()) is not None:
+            # Once more: the writer may have added to this segment before it began the next.
+            found = self._here(at_most_bytes)
+            if not found:
+                self.place = Place(later, 0)
+                found = self._here(at_most_bytes)
+        return [decoded for frame in found if (decoded := _decoded(frame)) is not None]
+
+    def _here(self, at_most_bytes: int) -> list[Frame]:
+        segment, offset = self.place
+        data = _pread(epochs.segment_path(self.folder, segment), offset, max(at_most_bytes, MAX_FRAME_BYTES))
+        found = list(frames(data))
+        if found:
+            self.place = Place(segment, offset + found[-1].end)
+        return found
+
+    def _begun_later(self) -> int | None:
+        """The next segment with anything in it."""
+        for number in epochs.segments(self.folder):
+            if number > self.place.segment:
+                data = _pread(epochs.segment_path(self.folder, number), 0, MAX_FRAME_BYTES)
+                if next(frames(data), None) is not None:
+                    return number
+        return None
+
+
+def _pread(path: Path, offset: int, size: int) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return b""  # shipped and deleted
+    try:
+        return os.pread(fd, size, offset)
+    finally:
+        os.close(fd)
+
+
+def _decoded(frame: Frame) -> Intent | Outcome | None:
+    if frame.kind == INTENT:
+        return _intent.decode(frame.payload)
+    return _outcome.decode(frame.payload) if frame.kind == OUTCOME else None
