@@ -15,19 +15,17 @@ from pathlib import Path
 
 import psycopg
 from msgspec.structs import replace
-from psycopg import sql
 
-from ledger import copying, store
 from ledger import kafka as ledger_kafka
+from ledger import store
 from ledger import writer as ledger_writer
-from ledger.columns import CALL_COLUMNS, CALL_TYPES
+from ledger.calls import CallPacker
 from ledger.database import Connection, connect
-from ledger.grouping import keyed
+from ledger.drafting import draft
 from ledger.kafka import Read
 from ledger.migrate import migrate
-from ledger.posting import CallRow, Rows
+from ledger.posting import Poster, Rows
 from ledger.private_postgres import AS_DEPLOYED, Server, running
-from ledger.received import Received
 from tokenledger.merge import fingerprint, rank
 from tokenledger.records import Call, Latency, Line, PricedCall
 from tokenledger.records.wire import decode_priced, encode_priced
@@ -154,74 +152,34 @@ class Side:
         return int(row[0]) if row else 0
 
 
-def _received(values: list[bytes], first: int) -> list[Received]:
-    return [Received(*_PLACE, first + index, decode_priced(value)) for index, value in enumerate(values)]
-
-
-def write(side: Side, batches: list[list[bytes]]) -> None:
+def write(side: Side, values: list[bytes], first: int) -> None:
     """The write path as the writer runs it, from the bytes of the topic to the commit."""
-    first = 0
-    for values in batches:
-        reads = [Read(*_PLACE, first + index, value, list) for index, value in enumerate(values)]
-        first += len(reads)
-        with side.clock:
-            ledger_writer.write(
-                side.connection, side.state, reads, decode=ledger_kafka.received, now_us=time.time_ns() // 1000
-            )
-
-
-def copy(side: Side, batches: list[list[bytes]]) -> None:
-    """The same rows, ready made, by COPY alone; what makes them is not on the clock."""
-    seen: set[str] = set()
-    for values in batches:
-        rows = Rows(side.state, side.state.begin(time.time_ns() // 1000))
-        for one in _received(values, 0):
-            record = one.record
-            if isinstance(record, PricedCall) and record.fingerprint not in seen:
-                seen.add(record.fingerprint)
-                charged = rows.charge(record, id_reuse=False)
-                for key in keyed(record)[1:]:
-                    rows.key(key or b"", charged)
-        for table, instants_us in (
-            ("postings", {rows.posted_at_us}),
-            ("lines", {rows.posted_at_us}),
-            ("calls", {row.charged.charged_at_us // _DAY_US * _DAY_US for row in rows.calls}),
-        ):
-            store.ensure_months(side.connection, table, instants_us)
-        streams = _streams(side, rows)
-        with side.clock, side.connection.transaction(), side.connection.cursor() as cursor:
-            for statement, stream in streams:
-                with cursor.copy(statement) as out:
-                    out.write(stream)
-
-
-def _streams(side: Side, rows: Rows) -> list[tuple[sql.Composed, bytes]]:
-    columns = ("call_id", "charged_at_us", "posting_id", "dim_no", "id_reuse", *CALL_COLUMNS)
-    types = ("int8", "int8", "int8", "int4", "bool", *CALL_TYPES)
-    return [
-        (_copy("call_keys", copying.KEY_COLUMNS), copying.block(row for _, row in sorted(rows.keys))),
-        (_copy("postings", copying.POSTING_COLUMNS), copying.block(rows.postings)),
-        (_copy("lines", copying.LINE_COLUMNS), copying.block(rows.lines)),
-        (_copy("calls", columns), _packed(side.connection, rows, types)),
-    ]
-
-
-def _copy(table: str, columns: tuple[str, ...]) -> sql.Composed:
-    names = sql.SQL(", ").join(map(sql.Identifier, columns))
-    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(sql.Identifier(table), names)
-
-
-def _packed(connection: Connection, rows: Rows, types: tuple[str, ...]) -> bytes:
-    """Rows of `calls` as psycopg packs them, taken from it without sending them."""
-    with connection.cursor() as cursor:
-        out = psycopg.Copy(cursor, binary=True)
-        out.set_types(types)
-        return b"".join(
-            [
-                *(bytes(out.formatter.write_row(row)) for row in map(CallRow.values, rows.calls)),
-                bytes(out.formatter.end()),
-            ]
+    reads = [Read(*_PLACE, first + index, value, list) for index, value in enumerate(values)]
+    with side.clock:
+        ledger_writer.write(
+            side.connection, side.state, reads, decode=ledger_kafka.received, now_us=time.time_ns() // 1000
         )
+
+
+def copy(side: Side, values: list[bytes], seen: set[str]) -> None:
+    """The same rows, ready made, by COPY alone; what makes them is not on the clock."""
+    poster, rows = Poster(side.state, CallPacker(side.connection), side.state.begin(time.time_ns() // 1000)), Rows()
+    for value in values:
+        record = decode_priced(value)
+        if record.fingerprint not in seen:
+            seen.add(record.fingerprint)
+            made = draft(Read(*_PLACE, 0, value, list), record, poster)
+            rows.charge(made.charge)
+            for key in (made.event, made.response or b""):
+                rows.key(key, made.charge.charged)
+    for table, instants_us in (
+        ("postings", {poster.posted_at_us}),
+        ("lines", {poster.posted_at_us}),
+        ("calls", {charge.charged.charged_at_us // _DAY_US * _DAY_US for charge in rows.charges}),
+    ):
+        store.ensure_months(side.connection, table, instants_us)
+    with side.clock, side.connection.transaction():
+        store.copy_rows(side.connection, rows)
 
 
 def main() -> None:
@@ -237,8 +195,10 @@ def main() -> None:
         batches = list(workload(asked.records, batch=asked.batch))
         gc.collect()
         gc.freeze()
-        write(writer, batches)
-        copy(plain, batches)
+        seen: set[str] = set()
+        for number, values in enumerate(batches):
+            write(writer, values, number * asked.batch)
+            copy(plain, values, seen)
         size = writer.bytes_on_disk()
         row = writer.connection.execute("SELECT count(*) FROM calls").fetchone()
         servers_s = [side.server_cpu_s() for side in (writer, plain)]

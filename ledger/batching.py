@@ -1,23 +1,33 @@
 """One batch, one transaction: calls, postings, lines, what was seen and how far was read, all or nothing."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from ledger import amending, store
+from ledger.ahead import Ahead
 from ledger.amending import Amended, Amendment, Existing
+from ledger.calls import CallPacker
 from ledger.database import Connection
-from ledger.grouping import Group, Keyed, grouped
-from ledger.posting import Charged, Rows
-from ledger.received import Origins, Received, of
+from ledger.drafting import Draft, draft
+from ledger.grouping import grouped
+from ledger.posting import Charge, Charged, Poster, Rows
+from ledger.received import Origins, Placed, Received, of
 from ledger.state import State
 from ledger.store import OffsetsByPartition
 from tokenledger.merge import Link
 from tokenledger.records import PricedCall, Rejected
 
 CODE_VERSION = "1"
-_LINES_AT_ONCE = 500
+PART_RECORDS: Final = 1_000
+"""Records prepared while the ones before them are written: few, so that little waits at both ends of a batch, and
+enough, since each part costs four COPYs."""
 
+S = TypeVar("S", bound=Placed)
+Decode = Callable[[S], Received]
+Part = list[Draft[S] | Received]
+Group = list[Draft[S]]
 Known = dict[bytes, tuple[int, int]]
 """Key → call_id and charged_at_us, as the ledger has them."""
 
@@ -35,13 +45,26 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     """The append time of nearly its oldest record, µs UTC."""
 
 
-class Batch:
+class Keyed(NamedTuple):
+    """A record to be compared, and its keys."""
+
+    priced: PricedCall
+    event: bytes
+    response: bytes | None
+
+
+class Batch(Generic[S]):
     """The work of one transaction."""
 
-    def __init__(self, connection: Connection, state: State, now_us: int) -> None:
+    def __init__(self, connection: Connection, state: State, now_us: int, decode: Decode[S]) -> None:
         self.connection = connection
         self.state = state
-        self.rows = Rows(state, state.begin(now_us))
+        self.decode = decode
+        posted_at_us = state.begin(now_us)
+        # One for each of two threads.
+        self.poster = Poster(state, CallPacker(connection), posted_at_us)
+        self._drafter = Poster(state, CallPacker(connection), posted_at_us)
+        self.rows = Rows()
         self.records = 0
         self.charged = 0
         self.oldest_us: int | None = None
@@ -55,38 +78,52 @@ class Batch:
     def _make_months(self, table: str, instants_us: set[int]) -> None:
         self.state.make_months(table, instants_us, lambda days: store.ensure_months(self.connection, table, days))
 
-    def take(self, received: Sequence[Received]) -> None:
+    def parts(self, sources: Sequence[S], part_records: int) -> Iterator[Part[S]]:
+        """All that needs no database; another thread may do it ahead of `take`."""
+        for first in range(0, len(sources), part_records):
+            yield [self._prepared(source) for source in sources[first : first + part_records]]
+
+    def _prepared(self, source: S) -> Draft[S] | Received:
+        received = self.decode(source)
+        record = received.record
+        return draft(source, record, self._drafter) if isinstance(record, PricedCall) else received
+
+    def take(self, part: Part[S]) -> None:
         """Sort records out: new ones are written, those seen before counted."""
-        self._make_months("postings", {self.rows.posted_at_us})
-        self._make_months("lines", {self.rows.posted_at_us})
-        self.records += len(received)
-        if received:
-            # A partition's records come nearly in order, so the first is nearly the oldest: this feeds a metric only.
-            oldest_us = received[0].record.append_at_us
-            self.oldest_us = oldest_us if self.oldest_us is None else min(oldest_us, self.oldest_us)
+        self._make_months("postings", {self.poster.posted_at_us})
+        self._make_months("lines", {self.poster.posted_at_us})
+        self.records += len(part)
+        # A partition's records come nearly in order, so the first is nearly the oldest: this feeds a metric only.
+        self._note_age(part[0])
         fresh = []
         mark, origins = self.state.seen.mark, self.origins
-        for one in received:
-            record = one.record
+        for one in part:
+            record = one if isinstance(one, Draft) else one.record
             if not mark(record.topic, record.partition, record.offset):
                 of(origins, record).redelivered += 1
-            elif isinstance(record, PricedCall):
-                fresh.append(record)
+            elif isinstance(one, Draft):
+                fresh.append(one)
             else:
-                self.reject(one, record)
+                self._reject(one)
         if fresh:
             self._write(fresh)
 
-    def reject(self, received: Received, rejected: Rejected) -> None:
+    def _note_age(self, one: Draft[S] | Received) -> None:
+        append_at_us = (one if isinstance(one, Draft) else one.record).append_at_us
+        self.oldest_us = append_at_us if self.oldest_us is None else min(append_at_us, self.oldest_us)
+
+    def _reject(self, received: Received) -> None:
         """Index a record that was refused."""
+        rejected = received.record
+        assert isinstance(rejected, Rejected), "what is no call was rejected"  # noqa: S101
         self.rejected.append((received, rejected))
         of(self.origins, rejected).rejected += 1
 
-    def _write(self, fresh: list[PricedCall]) -> None:
+    def _write(self, fresh: list[Draft[S]]) -> None:
         groups, keys = grouped(fresh)
         known = store.known_keys(self.connection, keys)
-        touching: list[Group] = []
-        plain: list[Group] = []
+        touching: list[Group[S]] = []
+        plain: list[Group[S]] = []
         if known:
             for group in groups:
                 touches = any(one.event in known or one.response in known for one in group)
@@ -95,40 +132,40 @@ class Batch:
             plain = groups
         if touching:
             self._amend(self._repeats(touching, known), known)
-        store.copy_lines(self.connection, self._charge_all(plain))
-        self._flush()
-
-    def _charge_all(self, groups: list[Group]) -> Iterator[bytes]:
-        """Charge calls nobody has heard of; yields lines whenever there are enough of them to send."""
-        for group in groups:
+        for group in plain:
             if len(group) == 1:
                 self._charge_single(group[0])
             else:
                 self._charge_group(group)
-            if len(self.rows.lines) > _LINES_AT_ONCE:
-                yield self.rows.take_lines()
-        yield self.rows.take_lines()
+        self._flush()
 
-    def _charge_single(self, one: Keyed) -> None:
+    def _charge_single(self, one: Draft[S]) -> None:
         """The usual case: one record of a call nobody has heard of."""
-        charged = self.rows.charge(one.priced, id_reuse=False)
+        charged = one.charge.charged
+        self.rows.charge(one.charge)
         self.rows.key(one.event, charged)
         if one.response is not None:
             self.rows.key(one.response, charged)
-        of(self.origins, one.priced).winners += 1
+        of(self.origins, one).winners += 1
 
-    def _charge_group(self, group: Group) -> None:
+    def _charge_group(self, group: Group[S]) -> None:
         """Several records of calls nobody has heard of."""
-        if len({(one.event, one.response, one.priced.fingerprint) for one in group}) == 1:
+        if len({(one.event, one.response, one.fingerprint) for one in group}) == 1:
             # One record, several times: the first in the log stands, as `merge.resolve` has it.
             first, *others = sorted(group, key=_place_in_log)
             self._charge_single(first)
             for other in others:
-                of(self.origins, other.priced).duplicates += 1
+                of(self.origins, other).duplicates += 1
             return
-        self._apply(amending.amended([], [one.priced for one in group], []), group, {})
+        new = self._keyed(group)
+        self._apply(amending.amended([], [one.priced for one in new], []), new, {})
 
-    def _repeats(self, groups: list[Group], known: Known) -> list[Group]:
+    def _keyed(self, drafts: Iterable[Draft[S]]) -> list[Keyed]:
+        """The records themselves, decoded again."""
+        records = [(one, self.decode(one.source).record) for one in drafts]
+        return [Keyed(record, one.event, one.response) for one, record in records if isinstance(record, PricedCall)]
+
+    def _repeats(self, groups: list[Group[S]], known: Known) -> list[Group[S]]:
         """Count plain duplicates of winners; what is left must be compared."""
         calls = {known[key] for group in groups for one in group for key in _keys(one) if key in known}
         winners = store.winners(self.connection, calls)
@@ -136,14 +173,14 @@ class Batch:
         for group in groups:
             if all(_repeats_winner(one, known, winners) for one in group):
                 for one in group:
-                    of(self.origins, one.priced).duplicates += 1
+                    of(self.origins, one).duplicates += 1
             else:
                 left.append(group)
         return left
 
-    def _amend(self, groups: list[Group], known: Known) -> None:
+    def _amend(self, groups: list[Group[S]], known: Known) -> None:
         """Compare with what the ledger has, and write the difference."""
-        new = [one for group in groups for one in group]
+        new = self._keyed(one for group in groups for one in group)
         if not new:
             return
         calls = {known[key] for one in new for key in _keys(one) if key in known}
@@ -166,7 +203,7 @@ class Batch:
         self._lead_keys(wanted_keys(placed, new, known), known)
 
     def _withdraw(self, call: Existing) -> None:
-        self.rows.reverse(call.winner, call.charged)
+        self.rows.postings.append(self.poster.reverse(call.winner, call.charged))
         self.deleted_calls.append(call.charged)
         self._drop_witnesses(call.charged.call_id, {witness.fingerprint for witness in call.witnesses})
 
@@ -177,11 +214,12 @@ class Batch:
         """Write what changed about one call."""
         call = amendment.existing
         if call is None:
-            charged = self.rows.charge(amendment.winner, id_reuse=amendment.id_reuse)
+            charged = self._charge(self.poster.charge(amendment.winner, id_reuse=amendment.id_reuse))
         elif amendment.recharge:
-            self.rows.reverse(call.winner, call.charged)
+            self.rows.postings.append(self.poster.reverse(call.winner, call.charged))
             self.deleted_calls.append(call.charged)
-            charged = self.rows.charge(amendment.winner, id_reuse=amendment.id_reuse, call_id=call.charged.call_id)
+            call_id, id_reuse = call.charged.call_id, amendment.id_reuse
+            charged = self._charge(self.poster.charge(amendment.winner, id_reuse=id_reuse, call_id=call_id))
         else:
             charged = call.charged
             if amendment.id_reuse and not call.id_reuse:
@@ -192,6 +230,10 @@ class Batch:
             if loser.fingerprint not in before:
                 self.rows.witness(loser, charged.call_id)
         return charged
+
+    def _charge(self, charge: Charge) -> Charged:
+        self.rows.charge(charge)
+        return charge.charged
 
     def _lead_keys(self, wanted: dict[bytes, Charged], known: Known) -> None:
         for key, charged in wanted.items():
@@ -213,7 +255,7 @@ class Batch:
             store.point_keys(connection, self.moved_keys)
         for done in (self.deleted_calls, self.deleted_witnesses, self.flagged, self.moved_keys):
             done.clear()
-        self._make_months("calls", {row.charged.charged_at_us for row in rows.calls})
+        self._make_months("calls", {charge.charged.charged_at_us for charge in rows.charges})
         store.copy_rows(connection, rows)
         store.add_numbers(connection, self.state)
         self.charged += len(rows.postings)
@@ -222,29 +264,30 @@ class Batch:
     def finish(self, expected: OffsetsByPartition, reached: OffsetsByPartition) -> Done:
         """Write what belongs to the whole; the offsets last."""
         connection, state = self.connection, self.state
-        store.add_rejected(connection, self.rejected, self.rows.posted_at_us)
+        # Those too that were given to records which then brought nothing new.
+        store.add_numbers(connection, state)
+        store.add_rejected(connection, self.rejected, self.poster.posted_at_us)
         store.add_origins(connection, self.origins, state.seen.touched())
         store.add_batch(connection, state, records=self.records, code_version=CODE_VERSION)
         store.move_offsets(connection, expected, reached)
         return Done(records=self.records, charged=self.charged, origins=self.origins, oldest_us=self.oldest_us)
 
 
-def _place_in_log(one: Keyed) -> tuple[int, str, int, int]:
-    priced = one.priced
-    return priced.append_at_us, priced.topic, priced.partition, priced.offset
+def _place_in_log(one: Draft[S]) -> tuple[int, str, int, int]:
+    return one.append_at_us, one.topic, one.partition, one.offset
 
 
-def _keys(one: Keyed) -> tuple[bytes, ...]:
+def _keys(one: Keyed | Draft[S]) -> tuple[bytes, ...]:
     return (one.event,) if one.response is None else (one.event, one.response)
 
 
-def _repeats_winner(one: Keyed, known: Known, winners: dict[int, tuple[bytes, int]]) -> bool:
+def _repeats_winner(one: Draft[S], known: Known, winners: dict[int, tuple[bytes, int]]) -> bool:
     """Whether it says what the winner of its one known call says, and came later."""
     call_id, _ = known.get(one.event, (None, 0))
     if call_id is None or (one.response is not None and known.get(one.response, (None, 0))[0] != call_id):
         return False
     fingerprint, append_at_us = winners.get(call_id, (b"", 0))
-    return fingerprint.hex() == one.priced.fingerprint and one.priced.append_at_us >= append_at_us
+    return fingerprint.hex() == one.fingerprint and one.append_at_us >= append_at_us
 
 
 def wanted_keys(
@@ -272,22 +315,22 @@ def wanted_keys(
 def apply(
     connection: Connection,
     state: State,
-    parts: Iterable[Sequence[Received]],
+    sources: Sequence[S],
     *,
-    reached: OffsetsByPartition,
+    decode: Decode[S],
     now_us: int,
+    part_records: int = PART_RECORDS,
 ) -> Done:
-    """Write one batch; `reached` is where to read on after it. Raises, and changes nothing, if it cannot.
-
-    It comes in parts, so that one can be decoded while Postgres takes the one before it.
-    """
+    """Write one batch, each partition's records in order. Raises, and changes nothing, if it cannot."""
+    reached = {(one.topic, one.partition): one.offset + 1 for one in sources}
     expected = {place: state.offsets[place] for place in reached}
     try:
         with connection.transaction():
             store.fence(connection, state.offsets)
-            batch = Batch(connection, state, now_us)
-            for part in parts:
-                batch.take(part)
+            batch = Batch(connection, state, now_us, decode)
+            with Ahead(batch.parts(sources, part_records)) as parts:
+                for part in parts:
+                    batch.take(part)
             done = batch.finish(expected, reached)
     except BaseException:
         state.rollback()

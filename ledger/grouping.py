@@ -1,40 +1,29 @@
 """Records of one batch, grouped by the keys they share. Pure."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
-
-from ledger import keys
-from tokenledger.records import PricedCall
+from typing import Protocol, TypeVar
 
 
-class Keyed(NamedTuple):
-    """A record and its keys."""
+class Keyed(Protocol):
+    """Anything that has a call's keys."""
 
-    priced: PricedCall
-    event: bytes
-    response: bytes | None
+    @property
+    def event(self) -> bytes:
+        """Key by event."""
 
-
-Group = list[Keyed]
-
-
-def keyed(priced: PricedCall) -> Keyed:
-    """A record with its keys."""
-    call = priced.call
-    response = call.response_key
-    return Keyed(
-        priced,
-        keys.event_key(call.tenant_id, call.event_key),
-        None if response is None else keys.response_key(call.tenant_id, response),
-    )
+    @property
+    def response(self) -> bytes | None:
+        """Key by response, where there is one."""
 
 
-def grouped(records: Iterable[PricedCall]) -> tuple[list[Group], list[bytes]]:
+K = TypeVar("K", bound=Keyed)
+
+
+def grouped(records: Iterable[K]) -> tuple[list[list[K]], list[bytes]]:
     """Groups that share no key, each in order of arrival, and all keys."""
-    by_key: dict[bytes, Group] = {}
-    groups: list[Group] = []
-    for priced in records:
-        one = keyed(priced)
+    by_key: dict[bytes, list[K]] = {}
+    groups: list[list[K]] = []
+    for one in records:
         group = _joined(by_key, one)
         if group is None:
             group = []
@@ -46,7 +35,7 @@ def grouped(records: Iterable[PricedCall]) -> tuple[list[Group], list[bytes]]:
     return [group for group in groups if group], list(by_key)
 
 
-def _joined(by_key: dict[bytes, Group], one: Keyed) -> Group | None:
+def _joined(by_key: dict[bytes, list[K]], one: K) -> list[K] | None:
     """The group of one of its keys; if each key has another group, these become one."""
     group = by_key.get(one.event)
     other = None if one.response is None else by_key.get(one.response)

@@ -1,16 +1,16 @@
 """Kafka as the writer and `verify` see it: where partitions begin and end, who the cluster is, records in batches."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from ledger.received import Received
+from ledger.received import Received, decode_priced
 from tokenledger.records import PricedCall, Reason, Rejected
 from tokenledger.records.topics import PRICED
-from tokenledger.records.wire import decode_priced, decode_rejected
+from tokenledger.records.wire import decode_rejected
 
 _TIMEOUT_S = 10.0
 _UUID_TIMEOUT_S = 3.0
@@ -125,9 +125,9 @@ def _read(message: Message) -> Read:
     return Read(str(message.topic()), message.partition() or 0, message.offset() or 0, message.value(), message.headers)
 
 
-def received(reads: Iterable[Read]) -> list[Received]:
+def received(read: Read) -> Received:
     """What was read, decoded; what cannot be is rejected at the place it was read from."""
-    return [Received(read.topic, read.partition, read.offset, _decoded(read)) for read in reads]
+    return Received(read.topic, read.partition, read.offset, _decoded(read))
 
 
 def _decoded(read: Read) -> PricedCall | Rejected:

@@ -1,8 +1,40 @@
 """What the writer takes from a topic, and what becomes of it. Pure."""
 
+from typing import Protocol
+
 import msgspec
 
-from tokenledger.records import PricedCall, Rejected
+from tokenledger.records import Call, PricedCall, Rejected
+
+
+class _Call(Call, frozen=True, omit_defaults=True, gc=False):
+    """A call whose `raw_usage` is left as the message has it: the ledger only passes it on."""
+
+    raw_usage: msgspec.Raw = None  # type: ignore[assignment]
+
+
+class _PricedCall(PricedCall, frozen=True, omit_defaults=True, gc=False):
+    call: _Call
+
+
+decode_priced = msgspec.json.Decoder(_PricedCall).decode
+"""Value of the priced topic → the record."""
+
+
+class Placed(Protocol):
+    """Something read from a topic, decoded or not."""
+
+    @property
+    def topic(self) -> str:
+        """Topic it was read from."""
+
+    @property
+    def partition(self) -> int:
+        """Partition of that topic."""
+
+    @property
+    def offset(self) -> int:
+        """Offset in that partition."""
 
 
 class Received(msgspec.Struct, frozen=True, gc=False):
@@ -32,7 +64,19 @@ Origins = dict[tuple[str, int], Outcomes]
 """Outcomes per raw topic and partition."""
 
 
-def of(origins: Origins, record: PricedCall | Rejected) -> Outcomes:
+class FromLog(Protocol):
+    """Something that began as a raw record."""
+
+    @property
+    def topic(self) -> str:
+        """Origin topic."""
+
+    @property
+    def partition(self) -> int:
+        """Origin partition."""
+
+
+def of(origins: Origins, record: FromLog) -> Outcomes:
     """The outcomes to count a record in."""
     place = (record.topic, record.partition)
     found = origins.get(place)

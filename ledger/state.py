@@ -4,6 +4,8 @@ All of it is read from the ledger when a connection opens, so a writer that dies
 """
 
 from collections.abc import Callable, Hashable
+from itertools import count
+from threading import Lock
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from ledger.charging import Values
@@ -16,11 +18,11 @@ V = TypeVar("V", bound=Hashable)
 
 
 class Numbers(Generic[V]):
-    """Gives every distinct value a number, once; a batch that fails gives its numbers back."""
+    """Gives every distinct value a number, once, to any thread; a batch that fails gives its numbers back."""
 
     def __init__(self, known: dict[V, int]) -> None:
-        self.known = known
-        """Every value's number; look here first where calls are many."""
+        self._known = known
+        self._lock = Lock()
         self._next = max(known.values(), default=0) + 1
         self.fresh: dict[V, int] = {}
         """Values that this batch saw first."""
@@ -28,17 +30,21 @@ class Numbers(Generic[V]):
 
     def number(self, value: V) -> int:
         """The number of this value."""
-        found = self.known.get(value)
-        if found is None:
-            found = self.known[value] = self.fresh[value] = self._next
-            self._next += 1
-        return found
+        return self._known.get(value) or self._numbered(value)
+
+    def _numbered(self, value: V) -> int:
+        with self._lock:
+            if value not in self._known:
+                self._known[value] = self.fresh[value] = self._next
+                self._next += 1
+            return self._known[value]
 
     def take_unwritten(self) -> list[tuple[V, int]]:
         """The fresh ones that no part of this batch has written yet."""
-        unwritten = list(self.fresh.items())[self._written :]
-        self._written = len(self.fresh)
-        return unwritten
+        with self._lock:
+            unwritten = list(self.fresh.items())[self._written :]
+            self._written = len(self.fresh)
+            return unwritten
 
     def commit(self) -> None:
         """The fresh ones are in the ledger."""
@@ -48,7 +54,7 @@ class Numbers(Generic[V]):
     def rollback(self) -> None:
         """They are not."""
         for value in self.fresh:
-            del self.known[value]
+            del self._known[value]
         self._next -= len(self.fresh)
         self.fresh = {}
         self._written = 0
@@ -71,7 +77,8 @@ class State:
     def __init__(
         self, *, next_id: int, posted_at_us: int, offsets: dict[tuple[str, int], int], numbered: Numbered, seen: Seen
     ) -> None:
-        self.next_id = self._committed_id = next_id
+        self._ids = count(next_id)
+        self._committed_id = next_id
         self.posted_at_us = posted_at_us
         self.offsets = offsets
         self.dimensions = Numbers(numbered.dimensions)
@@ -89,10 +96,14 @@ class State:
             self._fresh_days |= days
 
     def take_id(self) -> int:
-        """A number no call or posting has."""
-        taken = self.next_id
-        self.next_id += 1
-        return taken
+        """A number no call or posting has; any thread may take one."""
+        return next(self._ids)
+
+    def next_id(self) -> int:
+        """Where this batch leaves off: the next numbers begin here. No thread may take one meanwhile."""
+        reached = next(self._ids)
+        self._ids = count(reached)
+        return reached
 
     def begin(self, now_us: int) -> int:
         """The instant of the next batch: now, but after every earlier one."""
@@ -104,13 +115,13 @@ class State:
         self.offsets.update(offsets)
         self._days |= self._fresh_days
         self._fresh_days = set()
-        self._committed_id = self.next_id
+        self._committed_id = self.next_id()
         for part in (self.dimensions, self.rates, self.books, self.seen):
             part.commit()
 
     def rollback(self) -> None:
         """It is not."""
-        self.next_id = self._committed_id
+        self._ids = count(self._committed_id)
         self._fresh_days = set()
         for part in (self.dimensions, self.rates, self.books, self.seen):
             part.rollback()

@@ -15,8 +15,9 @@ from psycopg.types.range import Range
 
 from ledger import copying
 from ledger.amending import Existing
+from ledger.calls import CALL_HEAD, ROW_COLUMNS
 from ledger.charging import DIMENSIONS, RATE_FIELDS
-from ledger.columns import CALL_COLUMNS, CALL_TYPES, priced_call
+from ledger.columns import priced_call
 from ledger.database import Connection
 from ledger.posting import Charged, Rows
 from ledger.received import Origins, Received
@@ -138,9 +139,7 @@ def winners(connection: Connection, calls: Iterable[tuple[int, int]]) -> dict[in
     return {row[0]: row[1:] for row in rows}
 
 
-_CALL_HEAD: Final = ("call_id", "charged_at_us", "posting_id", "dim_no", "id_reuse")
-_CALL_HEAD_TYPES: Final = ("int8", "int8", "int8", "int4", "bool")
-_ALL_CALL_COLUMNS: Final = _columns(*_CALL_HEAD, *CALL_COLUMNS)
+_ALL_CALL_COLUMNS: Final = _columns(*ROW_COLUMNS)
 
 
 def existing(connection: Connection, calls: Iterable[tuple[int, int]]) -> list[Existing]:
@@ -163,7 +162,7 @@ def existing(connection: Connection, calls: Iterable[tuple[int, int]]) -> list[E
     witnesses = _witnesses(connection, list(hints))
     return [
         Existing(
-            charged=Charged(*(row[name] for name in _CALL_HEAD[:4])),
+            charged=Charged(*(row[name] for name in CALL_HEAD[:4])),
             id_reuse=row["id_reuse"],
             winner=priced_call(row, tuple(lines.get(row["posting_id"], ()))),
             witnesses=tuple(witnesses.get(row["call_id"], ())),
@@ -253,26 +252,16 @@ _COPY_LINES: Final = _COPY.format(sql.Identifier("lines"), _columns(*copying.LIN
 _COPY_CALLS: Final = _COPY.format(sql.Identifier("calls"), _ALL_CALL_COLUMNS)
 
 
-def copy_lines(connection: Connection, parts: Iterable[bytes]) -> None:
-    """Add lines as they are made: Postgres works on one part while the next is made."""
-    with connection.cursor().copy(_COPY_LINES) as copy:
-        copy.write(copying.HEAD)
-        for part in parts:
-            copy.write(part)
-        copy.write(copying.END)
-
-
 def copy_rows(connection: Connection, rows: Rows) -> None:
-    """Add the other rows of a batch."""
+    """Add rows to the books."""
     cursor = connection.cursor()
-    if rows.calls:
-        with cursor.copy(_COPY_CALLS) as copy:
-            copy.set_types((*_CALL_HEAD_TYPES, *CALL_TYPES))
-            write_row = copy.write_row
-            for row in rows.calls:
-                write_row(row.values())
-    # In key order: neighbours on an index page are written together.
-    for statement, packed in ((_COPY_KEYS, [row for _, row in sorted(rows.keys)]), (_COPY_POSTINGS, rows.postings)):
+    for statement, packed in (
+        (_COPY_LINES, [posting.lines for posting in rows.postings]),
+        (_COPY_CALLS, [charge.call for charge in rows.charges]),
+        # In key order: neighbours on an index page are written together.
+        (_COPY_KEYS, sorted(rows.keys)),
+        (_COPY_POSTINGS, [posting.row for posting in rows.postings]),
+    ):
         if packed:
             with cursor.copy(statement) as copy:
                 copy.write(copying.block(packed))
@@ -352,7 +341,7 @@ def add_origins(connection: Connection, origins: Origins, seen: Iterable[tuple[C
 def add_batch(connection: Connection, state: State, *, records: int, code_version: str) -> None:
     """Note the batch."""
     connection.execute(
-        "INSERT INTO batches VALUES (%s, %s, %s, %s)", (state.posted_at_us, state.next_id, records, code_version)
+        "INSERT INTO batches VALUES (%s, %s, %s, %s)", (state.posted_at_us, state.next_id(), records, code_version)
     )
 
 

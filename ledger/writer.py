@@ -10,19 +10,18 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from types import FrameType
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import psycopg
 
 from ledger import store
-from ledger.ahead import Ahead
-from ledger.batching import Done, apply
+from ledger.batching import Decode, Done, apply
 from ledger.database import Connection, connect
 from ledger.kafka import KafkaSide, received
 from ledger.observing import BATCH_SECONDS, LAG, RECORDS, RETRIES, VISIBLE_SECONDS, Pulse, logger, serve
-from ledger.received import Received
+from ledger.received import Placed, Received
 from ledger.settings import Settings
 from ledger.state import State
 from ledger.topics import register_topics
@@ -42,49 +41,26 @@ REFUSED: Final = (
 """The record is at fault, not the world: SQLSTATE classes 22 and 23, and what cannot even be sent."""
 
 _LONGEST_PAUSE_S: Final = 5.0
-PART_RECORDS: Final = 4_000
-"""Records decoded ahead while the ones before them are written. Each part costs four COPYs, so few large ones."""
-
-
-class Placed(Protocol):
-    """Something read from a topic, decoded or not."""
-
-    @property
-    def topic(self) -> str:
-        """Topic it was read from."""
-
-    @property
-    def partition(self) -> int:
-        """Partition of that topic."""
-
-    @property
-    def offset(self) -> int:
-        """Offset in that partition."""
 
 
 P = TypeVar("P", bound=Placed)
-Decode = Callable[[Sequence[P]], list[Received]]
 
 
 def write(connection: Connection, state: State, batch: Sequence[P], *, decode: Decode[P], now_us: int) -> list[Done]:
     """Write all of a batch; a record that Postgres refuses is found by halving and rejected."""
-    reached = {(one.topic, one.partition): one.offset + 1 for one in batch}
     try:
-        with Ahead(parts(batch, decode)) as ahead:
-            return [apply(connection, state, ahead, reached=reached, now_us=now_us)]
+        return [apply(connection, state, batch, decode=decode, now_us=now_us)]
     except REFUSED as error:
         if len(batch) == 1:
-            refused = [unstorable(one, error) for one in decode(batch)]
-            return [apply(connection, state, [refused], reached=reached, now_us=now_us)]
+            refused = unstorable(decode(batch[0]), error)
+            return [apply(connection, state, [refused], decode=_as_is, now_us=now_us)]
         middle = len(batch) // 2
         first = write(connection, state, batch[:middle], decode=decode, now_us=now_us)
         return first + write(connection, state, batch[middle:], decode=decode, now_us=now_us)
 
 
-def parts(batch: Sequence[P], decode: Decode[P]) -> Iterator[list[Received]]:
-    """The batch, decoded piece by piece."""
-    for first in range(0, len(batch), PART_RECORDS):
-        yield decode(batch[first : first + PART_RECORDS])
+def _as_is(one: Received) -> Received:
+    return one
 
 
 def unstorable(one: Received, error: BaseException) -> Received:

@@ -8,12 +8,20 @@ import psycopg
 from ledger import store
 from ledger.batching import Done, apply
 from ledger.database import Connection
-from ledger.received import Received
+from ledger.received import Received, decode_priced
 from ledger.state import State
 from tests.ledger.samples import NOW_US
 from tokenledger.records import PricedCall, Rejected
+from tokenledger.records.wire import encode_priced
 
 PLACE = ("llm.priced.v1", 0)
+
+
+def through_the_wire(one: Received) -> Received:
+    """What the writer gets to see of a record."""
+    record = one.record
+    seen = decode_priced(encode_priced(record)) if isinstance(record, PricedCall) else record
+    return Received(one.topic, one.partition, one.offset, seen)
 
 
 class Books:
@@ -33,9 +41,14 @@ class Books:
         first = self.state.offsets[PLACE]
         received = [Received(*PLACE, first + index, record) for index, record in enumerate(records)]
         self.batches += 1
-        reached = {PLACE: first + len(records)}
-        parts = [received[start : start + part_records] for start in range(0, len(received), part_records)]
-        return apply(self.connection, self.state, parts, reached=reached, now_us=NOW_US + self.batches)
+        return apply(
+            self.connection,
+            self.state,
+            received,
+            decode=through_the_wire,
+            now_us=NOW_US + self.batches,
+            part_records=part_records,
+        )
 
     def all(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows of a query."""

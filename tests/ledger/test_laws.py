@@ -11,7 +11,7 @@ from ledger.private_postgres import Server
 from ledger.received import Received
 from ledger.verify import verify
 from ledger.writer import write
-from tests.ledger.books import PLACE, Books
+from tests.ledger.books import PLACE, Books, through_the_wire
 from tests.ledger.samples import NOW_US, call, line, priced
 from tokenledger.commands import cost_table
 from tokenledger.records import Reason, Rejected
@@ -66,7 +66,7 @@ def test_a_record_postgres_refuses_is_found_and_rejected_alone(books: Books) -> 
     good[3] = priced(call(event_key="app/3", tags={"team": "\0"}), offset=3)
     good[4] = priced(call(event_key="app/4", input_tokens=2**63), offset=4)
     batch = [Received(*PLACE, offset, record) for offset, record in enumerate(good)]
-    write(books.connection, books.state, batch, decode=list, now_us=NOW_US)
+    write(books.connection, books.state, batch, decode=through_the_wire, now_us=NOW_US)
     assert books.all('SELECT reason, stage, "offset", kept_offset FROM rejected ORDER BY 3') == [
         ("unstorable", "store", 3, 3),
         ("unstorable", "store", 4, 4),
