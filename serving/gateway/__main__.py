@@ -14,10 +14,13 @@ from typing import Final
 import uvicorn
 import uvloop
 
+from feature_repo.online import OnlineReader
+from feature_repo.settings import RedisSettings
 from ledger.observing import logger
 from serving.gateway import books
 from serving.gateway.app import App
 from serving.gateway.configuration import MILLIS_PER_SECOND, ConfigurationError
+from serving.gateway.health import ModelHealth, reading
 from serving.gateway.server import protocol_of
 from serving.gateway.service import Gateway, Source, load
 
@@ -89,10 +92,19 @@ async def _watch(source: Source, gateway: Gateway) -> None:
 async def run(path: Path) -> None:
     """The whole process."""
     configuration = load(path)
+    reader = OnlineReader(RedisSettings.from_environment(os.environ, user="gateway"))
     async with books.opened(books.BooksSettings.from_environment(os.environ)) as opened:
         gateway = Gateway(configuration, accounting=opened.accounting, admission=opened.admission, ready=opened.ready)
+        features = ModelHealth(reading(reader), lambda: gateway.configuration)
+        gateway.features = features
         log.info("configuration read", extra={"facts": {"routes": list(configuration.routes)}})
-        await serve(gateway, path)
+        await reader.start(within_s=0)
+        refreshing = asyncio.create_task(features.run())
+        try:
+            await serve(gateway, path)
+        finally:
+            refreshing.cancel()
+            await reader.close()
 
 
 def tune_interpreter() -> None:

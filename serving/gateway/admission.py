@@ -90,6 +90,7 @@ class KeyedAdmission:
             project=key.project,
             environment=key.environment,
             feature=_feature(key, feature),
+            models=key.models,
             headers=self._rates(key, now_us),
         )
 
@@ -204,6 +205,8 @@ def _told(what: bytes, bucket: Bucket, now_us: int) -> tuple[tuple[bytes, bytes]
 def _out_of_scope(key: ApiKey, *, api: str, model: str, now_us: int) -> Refusal | None:
     if key.expires_at_us is not None and now_us >= key.expires_at_us:
         return refusals.EXPIRED_KEY
+    if api == "models":
+        return None
     if key.apis is not None and api not in key.apis:
         return refusals.wrong_api(api, key.apis)
     if key.models is not None and not _covered(key.models, model):

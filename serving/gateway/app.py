@@ -109,13 +109,17 @@ class App:
         listed = [
             {"id": name, "object": "model", "created": route.created_s, "owned_by": route.owned_by}
             for name, route in routes.items()
-            if not wanted or name == wanted
+            if (not wanted or name == wanted) and _may_see(name, admitted.models)
         ]
         if wanted and not listed:
             await answer.refuse(unknown_model(wanted, "anything"))
             return
         body = listed[0] if wanted else {"object": "list", "data": listed}
         await answer.whole(200, msgspec.json.encode(body))
+
+
+def _may_see(name: str, models: tuple[str, ...] | None) -> bool:
+    return models is None or any(name.startswith(one[:-1]) if one.endswith("*") else name == one for one in models)
 
 
 async def _wrong_method(incoming: Incoming, answer: Answer, *, allowed: str) -> None:

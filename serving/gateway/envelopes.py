@@ -59,7 +59,7 @@ class _Envelope(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class _Reply(msgspec.Struct, gc=False):
-    usage: msgspec.Raw | None = None
+    usage: msgspec.Raw = msgspec.Raw()
 
 
 _reply: Final = msgspec.json.Decoder(_Reply)
@@ -144,7 +144,7 @@ def _has_usage(reply: msgspec.Raw | None) -> bool:
         usage = _reply.decode(reply).usage
     except msgspec.MsgspecError:
         return True  # whoever reads it will say what is wrong with it
-    return usage is not None and bytes(usage) not in {b"null", b"{}"}
+    return bytes(usage) not in {b"", b"null", b"{}"}
 
 
 def _estimated(intent: Intent, outcome: Outcome) -> dict[str, Any]:

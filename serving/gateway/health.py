@@ -7,7 +7,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
-from serving.gateway.configuration import MILLIS_PER_SECOND, Configuration, Health
+from feature_repo.online import OnlineReader, Status
+from serving.gateway.configuration import MILLIS_PER_SECOND, Configuration
 from serving.gateway.metrics import FEATURE_DEFAULTS, FEATURE_READS
 from tokenledger.records.features import TrafficFeatures
 
@@ -15,6 +16,22 @@ Model = tuple[str, str]
 """Provider and model."""
 Read = Callable[[Sequence[Model]], Awaitable[Mapping[Model, TrafficFeatures | None]]]
 """Reads the last minute's features of some models; None or absent where there are none. Never raises, never long."""
+
+
+_VIEW: Final = "model_traffic_1m"
+
+
+def reading(reader: OnlineReader) -> Read:
+    """Reads through the feature store's hot-path reader: one round trip, its deadline, its defaults."""
+
+    async def read(models: Sequence[Model]) -> Mapping[Model, TrafficFeatures | None]:
+        vector = await reader.read({_VIEW: models})
+        return {
+            model: features.values if features.status is Status.PRESENT else None
+            for model, features in zip(models, vector.traffic(_VIEW), strict=True)
+        }
+
+    return read
 
 
 class Unknown:
@@ -28,35 +45,31 @@ class Unknown:
 class ModelHealth:
     """Features of every model of the configuration, at most `refresh_ms` and a read old."""
 
-    def __init__(self, read: Read, policy: Health) -> None:
+    def __init__(self, read: Read, configuration: Callable[[], Configuration]) -> None:
         self._read = read
-        self._policy = policy
-        self._models: tuple[Model, ...] = ()
+        self._configuration = configuration
         self._known: Mapping[Model, TrafficFeatures | None] = {}
-
-    def watch(self, configuration: Configuration) -> None:
-        """From now on, the models of this configuration."""
-        self._policy = configuration.health
-        self._models = models_of(configuration)
 
     def unhealthy(self, provider: str, model: str) -> bool:
         """Whether its calls of the last minute failed too often."""
+        policy = self._configuration().health
         features = self._known.get((provider, model))
         if features is None or features.error_ratio is None or features.calls is None:
             FEATURE_DEFAULTS.inc()
-            return self._policy.default_error_ratio >= self._policy.error_ratio
-        return features.calls >= self._policy.calls and features.error_ratio >= self._policy.error_ratio
+            return policy.default_error_ratio >= policy.error_ratio
+        return features.calls >= policy.calls and features.error_ratio >= policy.error_ratio
 
     async def refresh(self) -> None:
         """Read once."""
-        self._known = await self._read(self._models) if self._models else {}
+        models = models_of(self._configuration())
+        self._known = await self._read(models) if models else {}
         FEATURE_READS.inc()
 
     async def run(self) -> None:
         """Read again and again until cancelled."""
         while True:
             await self.refresh()
-            await asyncio.sleep(self._policy.refresh_ms / MILLIS_PER_SECOND)
+            await asyncio.sleep(self._configuration().health.refresh_ms / MILLIS_PER_SECOND)
 
 
 _NO_FALLBACK: Final = 1

@@ -3,9 +3,8 @@
 from functools import cache
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_latest
 
-REGISTRY: Final = CollectorRegistry()
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _OWN_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1)
 
@@ -13,69 +12,48 @@ _REQUESTS: Final = Counter(
     "tokenledger_gateway_requests_total",
     "Requests answered, by route and status; unknown models share one route",
     ["route", "status"],
-    registry=REGISTRY,
 )
 _REQUEST_SECONDS: Final = Histogram(
-    "tokenledger_gateway_request_seconds",
-    "From a request's last byte to its answer's",
-    ["route"],
-    buckets=_SECONDS,
-    registry=REGISTRY,
+    "tokenledger_gateway_request_seconds", "From a request's last byte to its answer's", ["route"], buckets=_SECONDS
 )
 _ADMIT_SECONDS: Final = Histogram(
     "tokenledger_gateway_admit_seconds",
     "From a request's last byte until it is sent on: checks, choice, reservation, durable intent",
     ["route"],
     buckets=_OWN_SECONDS,
-    registry=REGISTRY,
 )
 _FIRST_BYTE_SECONDS: Final = Histogram(
     "tokenledger_gateway_upstream_first_byte_seconds",
     "From sending to an upstream to its first byte",
     ["upstream"],
     buckets=_SECONDS,
-    registry=REGISTRY,
 )
 _ATTEMPTS: Final = Counter(
     "tokenledger_gateway_attempts_total",
     "Attempts at upstreams, by what came of them: `ok`, an HTTP status, or an error type",
     ["upstream", "outcome"],
-    registry=REGISTRY,
 )
 _REFUSED: Final = Counter(
-    "tokenledger_gateway_refusals_total",
-    "Requests refused before any upstream, by status",
-    ["status"],
-    registry=REGISTRY,
+    "tokenledger_gateway_refusals_total", "Requests refused before any upstream, by status", ["status"]
 )
-ABANDONED: Final = Counter(
-    "tokenledger_gateway_abandoned_total", "Calls whose client left before their end", registry=REGISTRY
-)
+ABANDONED: Final = Counter("tokenledger_gateway_abandoned_total", "Calls whose client left before their end")
 RETRIES_DENIED: Final = Counter(
-    "tokenledger_gateway_retries_denied_total", "Retries not made because their budget was used up", registry=REGISTRY
+    "tokenledger_gateway_retries_denied_total", "Retries not made because their budget was used up"
 )
 RELOADS: Final = Counter(
     "tokenledger_gateway_config_reloads_total",
     "Times a changed configuration or key was read, by whether it was taken",
     ["outcome"],
-    registry=REGISTRY,
 )
 CONFIG_LOADED: Final = Gauge(
-    "tokenledger_gateway_config_loaded_timestamp_seconds", "When the configuration at work was read", registry=REGISTRY
+    "tokenledger_gateway_config_loaded_timestamp_seconds", "When the configuration at work was read"
 )
 FEATURE_DEFAULTS: Final = Counter(
-    "tokenledger_gateway_feature_defaults_total",
-    "Choices made with a default because a feature was missing or too old",
-    registry=REGISTRY,
+    "tokenledger_gateway_feature_defaults_total", "Choices made with a default because a feature was missing or too old"
 )
-FEATURE_READS: Final = Counter(
-    "tokenledger_gateway_feature_reads_total", "Reads of the feature store", registry=REGISTRY
-)
+FEATURE_READS: Final = Counter("tokenledger_gateway_feature_reads_total", "Reads of the feature store")
 BREAKER_OPENED: Final = Counter(
-    "tokenledger_gateway_breaker_opened_total",
-    "Times a replica was left alone",
-    ["upstream", "replica"],
-    registry=REGISTRY,
+    "tokenledger_gateway_breaker_opened_total", "Times a replica was left alone", ["upstream", "replica"]
 )
 
 

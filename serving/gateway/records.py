@@ -18,6 +18,8 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Environment of the key."""
     feature: str | None = None
     """Feature the call is charged to: the request's, else the key's default."""
+    models: tuple[str, ...] | None = None
+    """Models the key may call, `*` at an end for any rest; None for all."""
     headers: tuple[tuple[bytes, bytes], ...] = ()
     """Response headers that tell the caller about limits (`x-ratelimit-…`)."""
 
@@ -149,7 +151,10 @@ class Admission(Protocol):
     """Who may send what."""
 
     def admit(self, *, authorization: bytes | None, api: str, model: str, feature: str | None) -> Admitted | Refusal:
-        """By key: known, not expired, allowed this API and model, within its request rate."""
+        """By key: known, not expired, allowed this API and model, within its request rate.
+
+        API `models` is the list of models: every key may see it, whatever it may call.
+        """
 
     def reserve(self, intent: Intent) -> int | Refusal:
         """Takes the most this attempt can cost from every budget it counts against, and its tokens from the rates.

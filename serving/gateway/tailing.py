@@ -17,7 +17,17 @@ from serving.gateway.records import Intent, Outcome
 _READ_BYTES: Final = 1024 * 1024
 
 _intent: Final = msgspec.json.Decoder(Intent)
-_outcome: Final = msgspec.json.Decoder(Outcome)
+# The decoder knows raw JSON, but not raw JSON or null; where there is no reply, the field is not written.
+_Stored = msgspec.defstruct(
+    "_Stored",
+    [
+        (field.name, msgspec.Raw, msgspec.Raw()) if field.name == "reply" else (field.name, field.type, field.default)
+        for field in msgspec.structs.fields(Outcome)
+        if field.name not in {"event_id", "timings_us"}
+    ]
+    + [("timings_us", dict[str, int], msgspec.field(default_factory=dict)), ("event_id", str, "")],
+)
+_outcome: Final = msgspec.json.Decoder(_Stored)
 
 
 class Place(NamedTuple):
@@ -80,4 +90,11 @@ def _pread(path: Path, offset: int, size: int) -> bytes:
 def _decoded(frame: Frame) -> Intent | Outcome | None:
     if frame.kind == INTENT:
         return _intent.decode(frame.payload)
-    return _outcome.decode(frame.payload) if frame.kind == OUTCOME else None
+    return _stored(frame.payload) if frame.kind == OUTCOME else None
+
+
+def _stored(payload: bytes) -> Outcome:
+    fields = msgspec.structs.asdict(_outcome.decode(payload))
+    # A copy: a piece of the frame would keep the whole of it in memory.
+    reply = bytes(fields.pop("reply"))
+    return Outcome(**fields, reply=msgspec.Raw(reply) if reply else None)
