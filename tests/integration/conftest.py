@@ -16,6 +16,7 @@ from infra.local.layout import Layout
 from infra.local.place import claim_free_ports, layout_of
 from infra.local.readiness import flink
 from infra.local.stack import Stack
+from tests.integration.redis_server import RedisServer, running_redis
 
 HEALTHY_WITHIN_S = 120.0
 
@@ -79,6 +80,13 @@ class RunningStack:
                 states = [(p.name, p.state) for p in supervision.processes()] if supervision.alive() else "unknown"
                 pytest.fail(f"waited {within_s:.0f} s for {what}; programs are {states}; logs in {self.layout.logs}")
             time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis with the product's configuration; a test that needs it empty flushes it with `admin`."""
+    with running_redis() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
