@@ -9,14 +9,20 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import psycopg
 
 from ledger import api_keys
 from ledger.api_keys import ApiKey
+from ledger.migrate import migrate
+from ledger.private_postgres import FAST
+from ledger.private_postgres import running as postgres
 from serving.simulator.process import Fleet
+from serving.simulator.process import running as simulator
 
 READY_WITHIN_S = 30.0
 
@@ -85,6 +91,38 @@ class Gateway:
                 self._process.wait(20)
             except subprocess.TimeoutExpired:
                 self.kill()
+
+
+class Alone(NamedTuple):
+    """A gateway with nothing but a simulator behind it and a Postgres for its keys."""
+
+    gateway: Gateway
+    fleet: Fleet
+    key: str
+
+
+@contextmanager
+def alone(tiers: str, folder: Path, *, extra: str = "") -> Iterator[Alone]:
+    """One of them, ready; what it accounts stays in its outbox."""
+    with simulator(tiers, folder) as fleet, postgres(FAST) as server:
+        server.create("tokenledger")
+        with psycopg.connect(server.dsn("postgres", "tokenledger"), autocommit=True) as admin:
+            migrate(admin)
+        secret = secret_in(folder)
+        environment = {
+            "TOKENLEDGER_STACK_ROOT": str(folder),
+            "TOKENLEDGER_POSTGRES_SOCKET": str(server.folder),
+            "TOKENLEDGER_POSTGRES_PORT": str(server.port),
+            "TOKENLEDGER_OUTBOX_FOLDER": str(folder / "outbox"),
+            "TOKENLEDGER_KEY_SECRET_FILE": str(secret),
+        }
+        key = new_key(server.dsn("keeper", "tokenledger"), secret, tenant_id="acme")
+        gateway = gateway_before(fleet, folder, environment=environment, extra=extra)
+        gateway.start()
+        try:
+            yield Alone(gateway, fleet, key)
+        finally:
+            gateway.stop()
 
 
 def gateway_before(fleet: Fleet, folder: Path, *, environment: Mapping[str, str], extra: str = "") -> Gateway:

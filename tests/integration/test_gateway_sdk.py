@@ -16,16 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import openai
-import psycopg
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
 from infra.local.place import REPO
-from ledger.migrate import migrate
-from ledger.private_postgres import FAST
-from ledger.private_postgres import running as postgres
 from serving.simulator.process import Fleet
-from serving.simulator.process import running as simulator
 from tests.integration import gateways
 from tests.integration.sdk import cases
 
@@ -59,30 +54,12 @@ class Endpoint:
 
 @pytest.fixture(scope="module")
 def endpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Endpoint]]:
-    folder = tmp_path_factory.mktemp("sdk")
-    with simulator(_TIERS, folder) as fleet, postgres(FAST) as server:
-        server.create("tokenledger")
-        with psycopg.connect(server.dsn("postgres", "tokenledger"), autocommit=True) as admin:
-            migrate(admin)
-        secret = gateways.secret_in(folder)
-        environment = {
-            "TOKENLEDGER_STACK_ROOT": str(folder),
-            "TOKENLEDGER_POSTGRES_SOCKET": str(server.folder),
-            "TOKENLEDGER_POSTGRES_PORT": str(server.port),
-            "TOKENLEDGER_OUTBOX_FOLDER": str(folder / "outbox"),
-            "TOKENLEDGER_KEY_SECRET_FILE": str(secret),
+    # A breaker that opens would hide from one case what another has broken on purpose.
+    with gateways.alone(_TIERS, tmp_path_factory.mktemp("sdk"), extra=_NO_BREAKER) as (gateway, fleet, key):
+        yield {
+            "simulator": Endpoint("simulator", fleet.url("quick"), "simulated", fleet),
+            "gateway": Endpoint("gateway", gateway.url, key, fleet),
         }
-        key = gateways.new_key(server.dsn("keeper", "tokenledger"), secret, tenant_id="acme")
-        # A breaker that opens would hide from one case what another has broken on purpose.
-        gateway = gateways.gateway_before(fleet, folder, environment=environment, extra=_NO_BREAKER)
-        gateway.start()
-        try:
-            yield {
-                "simulator": Endpoint("simulator", fleet.url("quick"), "simulated", fleet),
-                "gateway": Endpoint("gateway", gateway.url, key, fleet),
-            }
-        finally:
-            gateway.stop()
 
 
 _NO_BREAKER = """
