@@ -90,13 +90,13 @@ def _exchange(envelope: Envelope) -> Exchange:
     provider = find_provider(envelope.provider) or (provider_of_url(url) if url and not envelope.provider else None)
     model = envelope.request_model or request.get("model")
     return Exchange(
-        provider=provider.name if provider else (envelope.provider or "").strip().lower(),
-        api=envelope.api,
-        url=url,
-        request_model=model if isinstance(model, str) else None,
-        request=request,
-        headers={name.lower(): str(value) for name, value in headers.items()} if headers else {},
-        http_status=envelope.http_status,
+        provider.name if provider else (envelope.provider or "").strip().lower(),
+        envelope.api,
+        url,
+        model if isinstance(model, str) else None,
+        request,
+        {name.lower(): str(value) for name, value in headers.items()} if headers else {},
+        envelope.http_status,
     )
 
 

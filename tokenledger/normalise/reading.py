@@ -46,7 +46,7 @@ class Event(NamedTuple):
     """Decoded data."""
 
 
-class Exchange(msgspec.Struct, kw_only=True, gc=False):
+class Exchange(msgspec.Struct, gc=False):
     """What is known of the call besides the reply itself; a dialect may look, not write."""
 
     provider: str
@@ -68,8 +68,24 @@ class Exchange(msgspec.Struct, kw_only=True, gc=False):
 class Reading(msgspec.Struct, kw_only=True, gc=False):
     """What a reply says, in our terms. A dialect fills in what it finds."""
 
+    # What most dialects fill in by name comes first: finding a name costs time for each field before it.
+
     usage_reading: str
     """Name of the convention, such as `openai.chat`."""
+    api: str | None = None
+    """The API this reply belongs to."""
+    response_id: str | None = None
+    """The reply's id."""
+    response_model: str | None = None
+    """The model the reply names."""
+    service_tier: str | None = None
+    """The tier that served."""
+    created_at_us: int | None = None
+    """The provider's creation time, µs UTC."""
+    finish_reason: str | None = None
+    """Why it stopped."""
+    deployment_id: str | None = None
+    """Deployment, where the URL names one (Azure)."""
     usage: dict[str, int] = {}
     """Disjoint leaves, zero leaves left out unless stated."""
     input_tokens: int | None = None
@@ -86,32 +102,18 @@ class Reading(msgspec.Struct, kw_only=True, gc=False):
     """Parts that other models consumed."""
     usage_source: str = "reported"
     """Set to `estimated` or `counted` where the reply says that it is one."""
-    api: str | None = None
-    """The API this reply belongs to."""
     provider: str | None = None
     """The provider, where the reply itself gives it away (an OpenRouter reply under provider `openai`)."""
     host_provider: str | None = None
     """Who runs the model, where the reply says so."""
-    response_id: str | None = None
-    """The reply's id."""
-    response_model: str | None = None
-    """The model the reply names."""
     request_model: str | None = None
     """The model the URL names, where neither envelope nor request do."""
-    deployment_id: str | None = None
-    """Deployment, where the URL names one (Azure)."""
-    service_tier: str | None = None
-    """The tier that served."""
     processing: str | None = None
     """`batch`, where the reply says so."""
     speed: str | None = None
     """Speed that served."""
     region: str | None = None
     """Geography that served."""
-    created_at_us: int | None = None
-    """The provider's creation time, µs UTC."""
-    finish_reason: str | None = None
-    """Why it stopped."""
     error_type: str | None = None
     """Set for an error reply."""
     status: str = "ok"
@@ -122,7 +124,7 @@ class Reading(msgspec.Struct, kw_only=True, gc=False):
     """Self-hosted engine, where the reply gives it away."""
     timings: Timings | None = None
     """Durations the engine measured."""
-    anomalies: list[str] = msgspec.field(default_factory=list)
+    anomalies: list[str] = []
     """What was odd."""
 
     def note(self, anomaly: Anomaly) -> None:
@@ -180,6 +182,8 @@ def text(holder: Body, name: str) -> str | None:
 
 def seconds_to_us(value: object) -> int | None:
     """A Unix time in seconds as µs; None where it is not one."""
+    if value.__class__ is int and 0 < value < _YEAR_10000_SECONDS:
+        return value * 1_000_000
     if isinstance(value, _NUMBERS) and 0 < value < _YEAR_10000_SECONDS:
         return int(value * 1_000_000)
     return None

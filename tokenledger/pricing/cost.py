@@ -104,7 +104,11 @@ def _card(book: PriceBook, call: Call) -> Card:
 
 def _input_total(usage: dict[str, int]) -> int:
     """The whole prompt, cached and written tokens too: what a context tier looks at."""
-    return sum(quantity for meter, quantity in usage.items() if meter in _INPUT_METERS)
+    total = 0
+    for meter, quantity in usage.items():
+        if meter in _INPUT_METERS:
+            total += quantity
+    return total
 
 
 def _write_lines(bill: _Bill, slot: Slot, usage: dict[str, int], model: str | None) -> None:
@@ -181,21 +185,20 @@ def _judge(call: Call, bill: _Bill, slot: Slot) -> Cost:
     if not metered and (call.status == "error" or not call.usage):
         return _without_usage(call, slot)
     _check_limit(bill)
-    status = _status(call, bill, slot)
-    known = bill.total_usd_pico
+    lines, known = tuple(bill.lines), bill.total_usd_pico
+    status = "priced" if lines and not bill.unpriced else _status(call, bill, slot)
     cost = known if status == "priced" else None
-    unpriced_meters = () if status == "self_hosted" else _once(bill.unpriced)
-    rate_fallbacks = _once((*slot.notes, *bill.fallbacks)) if bill.lines and (slot.notes or bill.fallbacks) else ()
+    unpriced_meters = _once(bill.unpriced) if bill.unpriced and status != "self_hosted" else ()
+    rate_fallbacks = _once((*slot.notes, *bill.fallbacks)) if lines and (slot.notes or bill.fallbacks) else ()
     anomalies = () if call.claimed_usd_pico is None or cost is None else _claim(call.claimed_usd_pico, cost)
     return Cost(
-        status, tuple(bill.lines), cost, known, cost, slot.provider, slot.model, unpriced_meters, rate_fallbacks,
-        anomalies,
+        status, lines, cost, known, cost, slot.provider, slot.model, unpriced_meters, rate_fallbacks, anomalies,
     )  # fmt: skip
 
 
 def _status(call: Call, bill: _Bill, slot: Slot) -> str:
-    if not bill.unpriced and (bill.lines or slot.is_known):
-        return "priced"
+    if not bill.unpriced and slot.is_known:
+        return "priced"  # whatever was used, zero of it
     if bill.lines:
         return "partly_priced"
     return "self_hosted" if is_self_hosted(call.provider, call.engine) else "unpriced"
