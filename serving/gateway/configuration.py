@@ -231,19 +231,27 @@ def _converted(where: str, value: Any, *, kind: type[T]) -> T:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        what = str(error).replace("`$", f"`{where or '$'}").replace("`$.", "`")
-        names = ""
-        if "unknown field" in what:
-            names = f"; known there are {', '.join(_fields_at(kind, str(error)))}"
-        elif " - at " not in what and where:
-            what = f"{what} - at `{where}`"
-        raise ConfigurationError(f"{what}{names}") from None
+        what, _, path = str(error).partition(" - at `$")
+        path = path.rstrip("`")
+        place = f"{where}{path}".lstrip(".")
+        found = "" if "field" in what else f", found {_at(value, path)!r}"
+        known = f"; known there are {', '.join(_fields_at(kind, path))}" if "unknown field" in what else ""
+        raise ConfigurationError(f"{what}{found}{f' - at `{place}`' if place else ''}{known}") from None
 
 
-def _fields_at(kind: type[Any], message: str) -> tuple[str, ...]:
+def _at(value: Any, path: str) -> Any:
+    """The value a message is about."""
+    for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", path):
+        try:
+            value = value[name] if name else value[int(index)]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return value
+
+
+def _fields_at(kind: type[Any], path: str) -> tuple[str, ...]:
     """Field names of the section a message is about."""
-    path = re.findall(r"[a-z_]+", message.partition("`$")[2])
-    for step in path:
+    for step in re.findall(r"[a-z_]+", path):
         found = next((f.type for f in msgspec.structs.fields(kind) if f.name == step), None)
         inner = [found, *getattr(found, "__args__", ()), *getattr(getattr(found, "__origin__", None), "__args__", ())]
         kind = next((t for t in inner if isinstance(t, type) and issubclass(t, msgspec.Struct)), kind)

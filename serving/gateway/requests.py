@@ -16,7 +16,7 @@ Members = dict[str, msgspec.Raw]
 
 _members: Final = msgspec.json.Decoder(Members)
 _encode: Final = msgspec.json.Encoder().encode
-_KEY: Final = re.compile(rb'[{,]\s*"([^"\\]*)"\s*:\s*')
+_KEY: Final = re.compile(rb'[{,]\s*("(?:[^"\\]|\\.)*")\s*:\s*')
 _TRUE: Final = msgspec.Raw(b"true")
 _ASK_USAGE: Final = msgspec.Raw(b'{"include_usage":true}')
 _LONGEST_TEXT: Final = 256
@@ -41,6 +41,7 @@ class _Asked(msgspec.Struct, gc=False):
 
 _asked: Final = msgspec.json.Decoder(_Asked)
 _READ: Final = frozenset(_Asked.__struct_fields__)
+_text: Final = msgspec.json.Decoder(str)
 _options: Final = msgspec.json.Decoder(Members)
 
 
@@ -151,7 +152,7 @@ def _says_each_once(body: bytes, members: Members) -> bool:
         return True  # compact: there is no room for a second
     position, seen = body.find(b"{"), 0
     while found := _KEY.match(body, position):
-        value = members.get(found[1].decode())
+        value = members.get(_text.decode(found[1]))
         if value is None or not body.startswith(bytes(value), found.end()):
             return False
         seen += 1

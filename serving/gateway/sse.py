@@ -13,6 +13,7 @@ from serving.gateway.replies import Chunk, Facts, Members, chunk_of
 _DONE: Final = b"data: [DONE]"
 _NULL_USAGE: Final = b',"usage":null'
 _NO_USAGE_AT_END: Final = (b',"usage":null}\n', b"}\n")
+_EMPTY_LINES: Final = (b"\n\n", b"\n\r\n")
 MAX_TIMES: Final = 64
 
 _members: Final = msgspec.json.Decoder(Members)
@@ -44,10 +45,10 @@ class Stream:
         """The events that are complete now, as the caller shall see them."""
         if self._rest:
             data = self._rest + data
-        end = data.rfind(b"\n\n") + 2
-        if end != len(data):
-            # "\r\n\r\n" ends in it, too.
-            end = max(end if end > 1 else 0, data.rfind(b"\n\r\n") + 3 if b"\n\r\n" in data else 0)
+        if data.endswith(b"\n\n"):
+            end = len(data)
+        else:
+            end = max((data.rfind(line) + len(line) for line in _EMPTY_LINES if line in data), default=0)
         self._rest = data[end:]
         return self._pass(data[:end], now_us) if end else b""
 
@@ -59,17 +60,22 @@ class Stream:
     def _pass(self, block: bytes, now_us: int) -> bytes:
         if _DONE in block or b"data:[DONE]" in block:
             self.done = True
+        shown = self._unchanged(block)
+        if shown is None:
+            return b"".join([self._event(event, now_us) for event in events(block)])
+        self._saw(block.count(b'"delta"') - block.count(b'"delta":{}'), now_us)
+        return shown
+
+    def _unchanged(self, block: bytes) -> bytes | None:
+        """The block as the caller shall see it, where no event of it need be looked at."""
         if self._is_plain(block):
-            self._saw(block.count(b'"delta"') - block.count(b'"delta":{}'), now_us)
             return block
-        if self.facts.id is not None and self._has_null_usage_only(block):
-            self._saw(block.count(b'"delta"') - block.count(b'"delta":{}'), now_us)
-            if self._usage_wanted:
-                return block
-            stripped = block.replace(*_NO_USAGE_AT_END)
-            if b'"usage"' not in stripped:
-                return stripped
-        return b"".join([self._event(event, now_us) for event in events(block)])
+        if self.facts.id is None or not self._has_null_usage_only(block):
+            return None
+        if self._usage_wanted:
+            return block
+        stripped = block.replace(*_NO_USAGE_AT_END)
+        return None if b'"usage"' in stripped else stripped
 
     def _is_plain(self, block: bytes) -> bool:
         """Nothing in it but content: no first chunk, no usage, no finish, no error."""
