@@ -6,6 +6,7 @@ without the installation's secret; what is looked up is the HMAC too, so no comp
 
 import hmac
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,6 +71,12 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
 class WeakSecretError(Exception):
     """The secret that keys are hashed with is missing, short, known or readable by others."""
+
+
+def secret_file(environment: Mapping[str, str]) -> Path:
+    """Where the installation keeps its secret."""
+    named = environment.get("TOKENLEDGER_KEY_SECRET_FILE")
+    return Path(named) if named else Path(environment.get("TOKENLEDGER_SECRETS", ".local/stack/secrets")) / "api-keys"
 
 
 def read_secret(path: Path) -> bytes:

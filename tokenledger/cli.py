@@ -20,6 +20,8 @@ COMMANDS: Final = {
     "send": ("tokenledger.commands.send", "send log files into the stream"),
     "costs": ("tokenledger.commands.costs", "the cost table, from the ledger"),
     "verify": ("tokenledger.commands.verify", "prove that the ledger holds every record once and its sums agree"),
+    "keys": ("tokenledger.commands.keys", "make, list and revoke keys of the gateway"),
+    "budgets": ("tokenledger.commands.budgets", "set, list and remove what tenants may spend by the gateway"),
 }
 """Command → the module that does it, imported only when it is asked for."""
 

@@ -39,6 +39,7 @@ class Ports:
     writer_metrics: int
     compact_metrics: int
     pusher_metrics: int
+    shipper_metrics: int
 
     @classmethod
     def from_table(cls, table: Mapping[str, object]) -> Ports:

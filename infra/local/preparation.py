@@ -53,10 +53,11 @@ def files(layout: Layout, machine: Machine, programs: Iterable[Program]) -> None
 
 
 def secrets(layout: Layout) -> None:
-    """Redis's passwords, made once, and its ACL file, rendered from them; only their owner may read either."""
+    """Redis's passwords and the secret of API keys, made once, and Redis's ACL file; only their owner may read them."""
     layout.secrets.mkdir(mode=0o700, exist_ok=True)
     passwords = {user: _secret(layout.secrets / f"redis-{user}") for user in redis.USERS}
     _write_private(layout.config / "redis-users.acl", redis.users_acl(passwords))
+    _secret(layout.secrets / "api-keys")
 
 
 def _secret(path: Path) -> str:

@@ -82,6 +82,11 @@ def programs(layout: Layout, machine: Machine) -> tuple[Program, ...]:
             command=(str(layout.python), "-m", "feature_repo.pusher"),
             environment=ours | {"TOKENLEDGER_METRICS_PORT": str(layout.ports.pusher_metrics)},
         ),
+        Program(
+            name="shipper",
+            command=(str(layout.python), "-m", "serving.gateway.shipper"),
+            environment=ours | {"TOKENLEDGER_METRICS_PORT": str(layout.ports.shipper_metrics)},
+        ),
     )
 
 

@@ -113,5 +113,6 @@ _CHECKS: Mapping[str, Callable[[Layout], bool]] = {
     "jobmanager": jobmanager,
     "writer": lambda layout: _listens(layout.ports.writer_metrics),
     "compact": lambda layout: _listens(layout.ports.compact_metrics),
+    "shipper": lambda layout: _listens(layout.ports.shipper_metrics),
     "pusher": lambda layout: _listens(layout.ports.pusher_metrics),
 }

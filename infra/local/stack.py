@@ -188,7 +188,8 @@ class Stack:
 _START_ORDER = {
     name: order
     for order, name in enumerate(
-        ("postgres", "kafka", "redis", "jobmanager", *TASKMANAGERS, *JOBS, "writer", "compact", "pusher"), start=1
+        ("postgres", "kafka", "redis", "jobmanager", *TASKMANAGERS, *JOBS, "writer", "compact", "pusher", "shipper"),
+        start=1,
     )
 }
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import psycopg
 
-from ledger.api_keys import read_secret
+from ledger.api_keys import read_secret, secret_file
 from ledger.database import Connection, TooPowerfulError, connect
 from ledger.observing import logger
 from ledger.settings import Settings as LedgerSettings
@@ -59,13 +59,12 @@ class BooksSettings:
     def from_environment(cls, environment: Mapping[str, str]) -> "BooksSettings":
         """Read `TOKENLEDGER_…`."""
         root = Path(environment.get("TOKENLEDGER_STACK_ROOT", ".local/stack"))
-        secret = environment.get("TOKENLEDGER_KEY_SECRET_FILE")
         folder = environment.get("TOKENLEDGER_OUTBOX_FOLDER")
         return cls(
             outbox_folder=Path(folder) if folder else root / "data" / "outbox",
             outbox_capacity_bytes=int(environment.get("TOKENLEDGER_OUTBOX_CAPACITY_BYTES", str(1024 * MIB))),
             outbox_segment_bytes=int(environment.get("TOKENLEDGER_OUTBOX_SEGMENT_BYTES", str(8 * MIB))),
-            key_secret_file=Path(secret) if secret else root / "data" / "secrets" / "api_keys",
+            key_secret_file=secret_file(environment),
             refuse_unpriced=environment.get("TOKENLEDGER_UNPRICED", "allow") == "refuse",
             refresh_interval_ms=int(environment.get("TOKENLEDGER_KEYS_REFRESH_MS", "2000")),
             ledger=LedgerSettings.from_environment(environment, user="gateway"),
