@@ -217,3 +217,26 @@ stdout_logfile = {layout.logs / program.name}.log
 stdout_logfile_maxbytes = 20MB
 stdout_logfile_backups = 2
 """
+
+
+def gateway_config(layout: Layout) -> str:
+    """What the gateway starts with: it answers, and serves no model until its owner names one."""
+    return f"""\
+# The gateway's configuration, read again when it changes. Every field: docs/gateway.md.
+
+# Nothing is ever sent to another host.
+allowed_hosts = ["{HOST}"]
+
+[listen]
+host = "{HOST}"
+port = {layout.ports.gateway}
+
+# A model server of your own, or `python -m serving.simulator`:
+#
+# [upstreams.small]
+# provider = "openai"
+# replicas = [{{ url = "http://{HOST}:28191/v1" }}]
+#
+# [routes."gpt-4o-mini"]
+# upstreams = ["small"]
+"""

@@ -40,6 +40,7 @@ class Ports:
     compact_metrics: int
     pusher_metrics: int
     shipper_metrics: int
+    gateway: int
 
     @classmethod
     def from_table(cls, table: Mapping[str, object]) -> Ports:
@@ -153,6 +154,16 @@ class Layout:
         return f"{HOST}:{self.ports.kafka}"
 
     @property
+    def gateway_config(self) -> Path:
+        """The gateway's configuration: made once, then the owner's to edit; the gateway reads it again by itself."""
+        return self.root / "gateway.toml"
+
+    @property
+    def gateway_url(self) -> str:
+        """What OpenAI's clients take as their base URL."""
+        return f"http://{HOST}:{self.ports.gateway}/v1"
+
+    @property
     def flink_rest(self) -> str:
         """The JobManager's REST interface, which is also its web page."""
         return f"http://{HOST}:{self.ports.flink_rest}"
@@ -174,6 +185,7 @@ class Layout:
             "TOKENLEDGER_REDIS_SOCKET": str(self.redis_socket),
             "TOKENLEDGER_SECRETS": str(self.secrets),
             "TOKENLEDGER_FEATURES": str(self.features),
+            "TOKENLEDGER_GATEWAY_URL": self.gateway_url,
         }
 
     def admin_environment(self) -> dict[str, str]:

@@ -52,6 +52,14 @@ def files(layout: Layout, machine: Machine, programs: Iterable[Program]) -> None
             shutil.chown(path, account)
 
 
+def gateway_config(layout: Layout) -> bool:
+    """A configuration for the gateway that has no upstream yet, unless there is one; whether it was made."""
+    if layout.gateway_config.exists():
+        return False
+    layout.gateway_config.write_text(configs.gateway_config(layout), encoding="utf-8")
+    return True
+
+
 def secrets(layout: Layout) -> None:
     """Redis's passwords and the secret of API keys, made once, and Redis's ACL file; only their owner may read them."""
     layout.secrets.mkdir(mode=0o700, exist_ok=True)

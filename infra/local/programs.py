@@ -87,6 +87,13 @@ def programs(layout: Layout, machine: Machine) -> tuple[Program, ...]:
             command=(str(layout.python), "-m", "serving.gateway.shipper"),
             environment=ours | {"TOKENLEDGER_METRICS_PORT": str(layout.ports.shipper_metrics)},
         ),
+        Program(
+            name="gateway",
+            command=(str(layout.python), "-m", "serving.gateway", "--config", str(layout.gateway_config)),
+            environment=ours,
+            # Longer than the calls in flight may take.
+            stop_wait_s=40,
+        ),
     )
 
 

@@ -6,6 +6,7 @@ import json
 import socket
 import urllib.error
 import urllib.request
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -98,6 +99,15 @@ def flink(layout: Layout, path: str) -> dict[str, Any]:
     return answer
 
 
+def gateway(layout: Layout) -> bool:
+    """It takes calls: keys and budgets are loaded, and the outbox has room."""
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{layout.ports.gateway}/readyz", timeout=_ANSWER_WITHIN_S) as reply:
+            return bool(reply.status == HTTPStatus.OK)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
 def _listens(port: int) -> bool:
     try:
         with socket.create_connection((HOST, port), timeout=_ANSWER_WITHIN_S):
@@ -114,5 +124,6 @@ _CHECKS: Mapping[str, Callable[[Layout], bool]] = {
     "writer": lambda layout: _listens(layout.ports.writer_metrics),
     "compact": lambda layout: _listens(layout.ports.compact_metrics),
     "shipper": lambda layout: _listens(layout.ports.shipper_metrics),
+    "gateway": gateway,
     "pusher": lambda layout: _listens(layout.ports.pusher_metrics),
 }

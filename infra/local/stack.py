@@ -120,6 +120,8 @@ class Stack:
             raise ValueError(message)
         preparation.files(self.layout, machine, everything)
         preparation.secrets(self.layout)
+        if preparation.gateway_config(self.layout):
+            self.say(f"gateway       configuration made: {self.layout.gateway_config}")
         preparation.flink_libraries(self.layout, machine)
         if preparation.kafka_storage(self.layout, machine):
             self.say("kafka         storage formatted")
@@ -188,7 +190,19 @@ class Stack:
 _START_ORDER = {
     name: order
     for order, name in enumerate(
-        ("postgres", "kafka", "redis", "jobmanager", *TASKMANAGERS, *JOBS, "writer", "compact", "pusher", "shipper"),
+        (
+            "postgres",
+            "kafka",
+            "redis",
+            "jobmanager",
+            *TASKMANAGERS,
+            *JOBS,
+            "writer",
+            "compact",
+            "pusher",
+            "shipper",
+            "gateway",
+        ),
         start=1,
     )
 }
