@@ -4,9 +4,11 @@ The instant (GCRA's theoretical arrival time) is when the bucket will be full ag
 lets it fall behind. A burst may take all of a minute's allowance at once, and no more than that.
 """
 
+from math import ceil
 from typing import Final
 
 MINUTE_US: Final = 60_000_000
+_ROUNDING_US: Final = 0.5
 
 
 class Bucket:
@@ -22,9 +24,9 @@ class Bucket:
         """Takes it and returns None, or takes nothing and returns after how many µs it would fit."""
         full_at_us = max(self.full_at_us, now_us) + amount * MINUTE_US / self.limit
         wait_us = full_at_us - now_us - MINUTE_US
-        # Half a microsecond: the last of a limit must fit whatever the division rounded.
-        if wait_us > 0.5:  # noqa: PLR2004
-            return int(wait_us) + 1
+        # The last of a limit must fit whatever the division rounded.
+        if wait_us > _ROUNDING_US:
+            return ceil(wait_us - _ROUNDING_US)
         self.full_at_us = full_at_us
         return None
 
