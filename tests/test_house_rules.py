@@ -89,7 +89,7 @@ ROOMS = {
 
 COMMANDS = ("tokenledger/cli.py", "tokenledger/commands/")
 """Commands are wiring: they may reach into the room that does the work."""
-COMMANDS_MAY_IMPORT = frozenset({"ledger"})
+COMMANDS_MAY_IMPORT = frozenset({"ledger", "serving"})
 
 INNER_ROOMS = {
     "records": set[str](),

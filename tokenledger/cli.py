@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "samples": ("tokenledger.commands.samples", "fetch real recorded provider traffic to try things on"),
     "send": ("tokenledger.commands.send", "send log files into the stream"),
     "costs": ("tokenledger.commands.costs", "the cost table, from the ledger"),
+    "router": ("tokenledger.commands.router", "train, judge and promote the router that picks a model tier"),
     "verify": ("tokenledger.commands.verify", "prove that the ledger holds every record once and its sums agree"),
     "keys": ("tokenledger.commands.keys", "make, list and revoke keys of the gateway"),
     "budgets": ("tokenledger.commands.budgets", "set, list and remove what tenants may spend by the gateway"),
