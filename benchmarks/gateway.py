@@ -1,0 +1,306 @@
+"""What the gateway costs a request, in one run with the least a proxy can do, aiohttp, and LiteLLM's proxy.
+
+One worker each, pinned to one core; load and a canned upstream on the other. The gateway has everything on: keys,
+a budget, features from Redis, intents on disk before each send. CPU is what the kernel charged the proxy's processes.
+Run it: `uv run python -m benchmarks.gateway [--without-litellm]`. Needs `wrk` (Debian: `apt-get install wrk`).
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from benchmarks.stack import cpu_s, stack_of
+from infra.local.layout import Layout
+from infra.local.place import REPO
+from infra.local.stack import Stack
+from ledger import api_keys
+from ledger.api_keys import ApiKey, Budget
+
+_LITELLM = "litellm[proxy]==1.106.2"
+_PROXY_CORE, _LOAD_CORE = "0", "1"
+_CONNECTIONS = 32
+_PLAIN_S, _STREAM_S, _STEADY_S, _WARM_UP_S = 6, 6, 6, 2
+_MASTER_KEY = "sk-benchmark-0123456789abcdef"  # of a proxy that lives for a minute and knows no other secret
+_MESSAGES = [
+    {
+        "role": "system",
+        "content": "You answer shortly, in the language of the question, and say so when you do not know.",
+    },
+    {"role": "user", "content": "Which of the three harbours is open in winter, and until when? One sentence, please."},
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """One proxy that runs."""
+
+    name: str
+    port: int
+    key: str
+    process: subprocess.Popen[bytes]
+
+
+Start = Callable[[], AbstractContextManager[Proxy]]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one proxy was measured to take."""
+
+    name: str
+    plain_us: float
+    per_second: float
+    stream_us: float
+    added_p50_us: float
+    added_p99_us: float
+    resident_mib: float
+
+
+def request(key: str, *, stream: bool) -> bytes:
+    """A request of about 0.4 kB, as the SDKs send it."""
+    body = json.dumps({"model": "gpt-4o-mini", "messages": _MESSAGES, "max_tokens": 64, "stream": stream})
+    head = (
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer "
+        f"{key}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    return (head + body).encode()
+
+
+def wrk(proxy: Proxy, *, stream: bool, seconds: int) -> int:
+    """Requests answered under full load."""
+    raw = request(proxy.key, stream=stream).decode()
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(f"request = function() return [==[{raw}]==] end\n")
+        script.flush()
+        command = ["wrk", "-t1", f"-c{_CONNECTIONS}", f"-d{seconds}s", "--timeout", "20s", "-s", script.name]
+        said = _load(*command, f"http://127.0.0.1:{proxy.port}").stdout.decode()
+    if bad := re.search(r"Non-2xx or 3xx responses: \d+|Socket errors: .*", said):
+        print(f"  {proxy.name}: {bad.group()}")
+    found = re.search(r"(\d+) requests in", said)
+    assert found, said
+    return int(found.group(1))
+
+
+def steady(port: int, key: str, *, rate: float) -> dict[str, float]:
+    """Latencies at a fixed rate of plain requests."""
+    arguments = (str(port), "--rate", f"{rate:.1f}", "--seconds", str(_STEADY_S))
+    done = _load(sys.executable, "-m", "benchmarks.steady", *arguments, given=request(key, stream=False))
+    answer: dict[str, float] = json.loads(done.stdout)
+    return answer
+
+
+def measure(proxy: Proxy, canned_port: int) -> Figures:
+    """Everything of one proxy."""
+    wrk(proxy, stream=False, seconds=_WARM_UP_S)
+    wrk(proxy, stream=True, seconds=_WARM_UP_S)
+    plain_us, per_second = _cost(proxy, lambda: wrk(proxy, stream=False, seconds=_PLAIN_S), seconds=_PLAIN_S)
+    stream_us, _ = _cost(proxy, lambda: wrk(proxy, stream=True, seconds=_STREAM_S), seconds=_STREAM_S)
+    # wrk's rate is that of a busy core; what the CPU figure allows is the rate of the core itself.
+    rate = 0.7 * min(per_second, 1e6 / plain_us)
+    direct, through = steady(canned_port, proxy.key, rate=rate), steady(proxy.port, proxy.key, rate=rate)
+    figures = Figures(
+        proxy.name, plain_us, per_second, stream_us,
+        through["p50_us"] - direct["p50_us"], through["p99_us"] - direct["p99_us"], _resident_mib(proxy.process.pid),
+    )  # fmt: skip
+    print(f"  {_row(figures)}  at {rate:,.0f}/s, {through['failed']:.0f} failed", flush=True)
+    return figures
+
+
+def _cost(proxy: Proxy, load: Callable[[], int], *, seconds: int) -> tuple[float, float]:
+    """CPU µs a request, and requests a second."""
+    before_s = cpu_s(proxy.process.pid)
+    requests = load()
+    return 1e6 * (cpu_s(proxy.process.pid) - before_s) / max(requests, 1), requests / seconds
+
+
+def _load(*command: str, given: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    """A load generator on its core, to its end."""
+    pinned = ["taskset", "-c", _LOAD_CORE, *command]
+    return subprocess.run(pinned, input=given, capture_output=True, check=True, timeout=120)
+
+
+@contextmanager
+def process(core: str, *command: str, port: int, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A server on its core, listening."""
+    with tempfile.TemporaryFile() as log:
+        pinned = ["taskset", "-c", core, *command]
+        running = subprocess.Popen(pinned, env=os.environ | environment, stdout=log, stderr=log, cwd=REPO)
+        try:
+            _wait_for(port, running)
+            yield running
+        except TimeoutError:
+            log.seek(0)
+            print(log.read().decode(errors="replace")[-3000:])
+            raise
+        finally:
+            running.terminate()
+            try:
+                running.wait(20)
+            except subprocess.TimeoutExpired:
+                running.kill()
+                running.wait(5)
+
+
+def _wait_for(port: int, running: subprocess.Popen[bytes]) -> None:
+    """Until a request is answered with 200."""
+    deadline = time.monotonic() + 90
+    command = ["curl", "-sf", "-o", "/dev/null", "-m", "2", f"http://127.0.0.1:{port}{_HEALTH.get(port, '/readyz')}"]
+    while subprocess.run(command, check=False, capture_output=True).returncode not in {0, 22, 52}:
+        if time.monotonic() > deadline or running.poll() is not None:
+            raise TimeoutError(f"nothing answers on port {port}")
+        time.sleep(0.2)
+
+
+_HEALTH: dict[int, str] = {}
+_CANNED, _GATEWAY, _BARE, _AIOHTTP, _OTHER = 28701, 28702, 28703, 28704, 28705
+
+
+@contextmanager
+def gateway(stack: Stack, folder: Path) -> Iterator[Proxy]:
+    """The gateway, everything on."""
+    layout = stack.layout
+    key = _prepared(layout)
+    config = folder / "gateway.toml"
+    (folder / "upstream.key").write_text("unused", encoding="utf-8")
+    config.write_text(
+        f"""
+allowed_hosts = ["127.0.0.1"]
+listen = {{ port = {_GATEWAY} }}
+[upstreams.canned]
+provider = "openai"
+key_file = "{folder / "upstream.key"}"
+replicas = [{{ url = "http://127.0.0.1:{_CANNED}/v1" }}]
+[routes.gpt-4o-mini]
+upstreams = ["canned"]
+""",
+        encoding="utf-8",
+    )
+    environment = layout.client_environment() | {"TOKENLEDGER_OUTBOX_CAPACITY_BYTES": str(4 << 30)}
+    command = (sys.executable, "-m", "serving.gateway", "--config", str(config))
+    with process(_PROXY_CORE, *command, port=_GATEWAY, environment=environment) as running:
+        time.sleep(3)  # keys are read every two seconds
+        yield Proxy("tokenledger gateway", _GATEWAY, key, running)
+
+
+def _prepared(layout: Layout) -> str:
+    """Tables, a key with limits, and a budget that a month of this would not spend."""
+    subprocess.run(
+        [str(layout.python), "-m", "ledger.migrate"],
+        cwd=layout.repo, env=os.environ | layout.admin_environment(), check=True, capture_output=True,
+    )  # fmt: skip
+    now_us = time.time_ns() // 1000
+    key_id, key = api_keys.new_key()
+    secret = api_keys.read_secret(layout.secrets / "api-keys")
+    stored = ApiKey(
+        key_id=key_id, hmac=api_keys.digest(secret, key.encode()), tenant_id="acme", feature="search",
+        requests_per_min=100_000_000, tokens_per_min=1_000_000_000_000, created_at_us=now_us,
+    )  # fmt: skip
+    with psycopg.connect(layout.dsn("keeper")) as connection:
+        api_keys.add(connection, stored)
+        for feature in (None, "search"):
+            budget = Budget(tenant_id="acme", feature=feature, period="month", limit_usd_pico=10**18)
+            api_keys.set_budget(connection, budget, now_us=now_us)
+    return key
+
+
+@contextmanager
+def plain(kind: str, name: str, port: int) -> Iterator[Proxy]:
+    """A proxy of benchmarks.proxies."""
+    command = (sys.executable, "-m", "benchmarks.proxies", kind, str(port), str(_CANNED))
+    with process(_PROXY_CORE, *command, port=port, environment={}) as running:
+        yield Proxy(name, port, "none", running)
+
+
+@contextmanager
+def litellm(folder: Path) -> Iterator[Proxy]:
+    """LiteLLM's proxy, one worker, nothing but a master key; installed on demand."""
+    venv = REPO / ".local" / "venv-litellm"
+    if not (venv / "bin" / "litellm").exists():
+        print(f"  installing {_LITELLM} into {venv.relative_to(REPO)}", flush=True)
+        uv = os.environ.get("UV") or shutil.which("uv") or "uv"
+        subprocess.run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(venv)], check=True)
+        python = str(venv / "bin" / "python")
+        subprocess.run([uv, "pip", "install", "-q", "--python", python, _LITELLM], check=True)
+    config = folder / "litellm.yaml"
+    config.write_text(
+        f"""
+model_list:
+  - model_name: gpt-4o-mini
+    litellm_params: {{ model: openai/gpt-4o-mini, api_base: "http://127.0.0.1:{_CANNED}/v1", api_key: unused }}
+general_settings: {{ master_key: {_MASTER_KEY} }}
+litellm_settings: {{ telemetry: false }}
+""",
+        encoding="utf-8",
+    )
+    command = (str(venv / "bin" / "litellm"), "--config", str(config), "--port", str(_OTHER), "--num_workers", "1")
+    # Its price list comes from the network unless told to take the packaged one.
+    environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "PATH": f"{venv}/bin:/usr/bin:/bin"}
+    _HEALTH[_OTHER] = "/health/liveliness"
+    with process(_PROXY_CORE, *command, "--host", "127.0.0.1", port=_OTHER, environment=environment) as running:
+        yield Proxy("LiteLLM proxy 1.106.2", _OTHER, _MASTER_KEY, running)
+
+
+def _resident_mib(pid: int) -> float:
+    return _kib(f"/proc/{pid}/status") / 1024
+
+
+def _kib(path: str) -> int:
+    return int(Path(path).read_text(encoding="utf-8").partition("VmRSS:")[2].split()[0])
+
+
+def _row(figures: Figures) -> str:
+    return (
+        f"{figures.name:22} {figures.plain_us:8.0f} µs/request {figures.per_second:8,.0f} req/s"
+        f" {figures.stream_us:8.0f} µs/stream  added p50 {figures.added_p50_us / 1000:7.2f} ms"
+        f"  p99 {figures.added_p99_us / 1000:7.2f} ms  RSS {figures.resident_mib:4.0f} MiB"
+    )
+
+
+def _proxies(stack: Stack, folder: Path, *, with_litellm: bool) -> Iterator[Start]:
+    """What is measured, in this order."""
+    yield lambda: plain("asgi", "bare ASGI pass-through", _BARE)
+    yield lambda: plain("aiohttp", "aiohttp proxy", _AIOHTTP)
+    yield lambda: gateway(stack, folder)
+    if with_litellm:
+        yield lambda: litellm(folder)
+
+
+def main() -> int:
+    """Exit status 0 once all were measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--without-litellm", action="store_true", help="which is slow to install")
+    asked = parser.parse_args()
+    if shutil.which("wrk") is None:
+        print("wrk is not installed; Debian: apt-get install wrk", file=sys.stderr)
+        return 2
+    with ExitStack() as held:
+        stack = held.enter_context(stack_of(("postgres", "redis")))
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="tlb-gateway-")))
+        canned = (sys.executable, "-m", "serving.simulator", "--canned", str(_CANNED))
+        held.enter_context(process(_LOAD_CORE, *canned, port=_CANNED, environment={}))
+        found = []
+        for start in _proxies(stack, folder, with_litellm=not asked.without_litellm):
+            with start() as proxy:
+                found.append(measure(proxy, _CANNED))
+    print()
+    ours = next(one for one in found if one.name.startswith("tokenledger"))
+    for one in found:
+        ratios = f"{one.plain_us / ours.plain_us:6.2f} plain, {one.stream_us / ours.stream_us:6.2f} stream"
+        print(f"{_row(one)}  ÷ gateway {ratios}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
