@@ -46,22 +46,33 @@ class Gateway:
 
     def start(self) -> None:
         """Running and ready, or a failure that shows the end of its log."""
-        with self._log.open("ab") as log:
-            command = [sys.executable, "-m", "serving.gateway", "--config", str(self._config)]
-            self._process = subprocess.Popen(command, env=os.environ | self._environment, stdout=log, stderr=log)
+        self.launch()
         deadline = time.monotonic() + READY_WITHIN_S
         while not self.ready():
-            if time.monotonic() > deadline or self._process.poll() is not None:
+            if time.monotonic() > deadline or (self._process is not None and self._process.poll() is not None):
                 raise AssertionError(f"gateway not ready; its log ends\n{self.log()[-3000:]}")
             time.sleep(0.05)
 
+    def launch(self) -> None:
+        """Running, ready or not."""
+        with self._log.open("ab") as log:
+            command = [sys.executable, "-m", "serving.gateway", "--config", str(self._config)]
+            self._process = subprocess.Popen(command, env=os.environ | self._environment, stdout=log, stderr=log)
+
     def ready(self) -> bool:
         """Whether it takes calls."""
+        return self.readiness() == 200
+
+    def readiness(self) -> int:
+        """What `/readyz` answers; 0 while nobody does."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2) as reply:
-                return bool(reply.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
+                return int(reply.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+        except OSError:
+            return 0
 
     def log(self) -> str:
         """Everything it said."""
@@ -125,8 +136,13 @@ def alone(tiers: str, folder: Path, *, extra: str = "") -> Iterator[Alone]:
             gateway.stop()
 
 
-def gateway_before(fleet: Fleet, folder: Path, *, environment: Mapping[str, str], extra: str = "") -> Gateway:
-    """A gateway, not started yet, with an upstream for every tier and a route for every model of the fleet."""
+def gateway_before(
+    fleet: Fleet, folder: Path, *, environment: Mapping[str, str], extra: str = "", upstream: str = ""
+) -> Gateway:
+    """A gateway, not started yet, with an upstream for every tier and a route for every model of the fleet.
+
+    `extra` goes to the top of its configuration, `upstream` into every upstream.
+    """
     port = _free_port()
     sections = [f'{extra}\nallowed_hosts = ["127.0.0.1"]\n[listen]\nport = {port}\n']
     for tier, models in fleet.models.items():
@@ -134,7 +150,7 @@ def gateway_before(fleet: Fleet, folder: Path, *, environment: Mapping[str, str]
         key_file.write_text("simulated", encoding="utf-8")
         sections.append(
             f'[upstreams.{tier}]\nprovider = "openai"\ntier = "{tier}"\nkey_file = "{key_file}"\n'
-            f'replicas = [{{ url = "{fleet.url(tier)}" }}]\n'
+            f'replicas = [{{ url = "{fleet.url(tier)}" }}]\n{upstream}\n'
         )
         sections += [
             f'[routes."{model}"]\nupstreams = ["{tier}"]\napis = ["{"embeddings" if "embed" in model else "chat"}"]\n'
