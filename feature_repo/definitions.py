@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, get_args, get_type_hints
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
 from feast.types import Bool, Float64, Int64, String
 
-from feature_repo.offline import KNOWN_AT, folder_of
+from feature_repo.offline import EVENT_AT, KNOWN_AT, folder_of
 from tokenledger.records import features as records
 
 _TYPES: Final[dict[type, Any]] = {int: Int64, float: Float64, str: String, bool: Bool}
@@ -47,7 +47,10 @@ def definitions(folder: Path, views: Sequence[records.FeatureView] = records.VIE
 
 def _source(folder: Path, view: records.FeatureView) -> PushSource:
     history = FileSource(
-        name=f"{view.name}_history", path=str(folder_of(folder, view).absolute()), timestamp_field=KNOWN_AT
+        name=f"{view.name}_history",
+        path=str(folder_of(folder, view).absolute()),
+        timestamp_field=EVENT_AT,
+        created_timestamp_column=KNOWN_AT,
     )
     return PushSource(name=f"{view.name}_push", batch_source=history, description=view.meaning)
 

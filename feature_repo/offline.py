@@ -18,9 +18,9 @@ from feature_repo.rows import Row
 from tokenledger.records.features import VIEWS, FeatureView
 
 KNOWN_AT: Final = "known_at"
-"""The column that Feast joins by: a value is seen by questions about later instants only."""
+"""When the store knew it: questions about earlier instants must not see it. Feast calls it the created timestamp."""
 EVENT_AT: Final = "event_at"
-"""When the features were true; in Redis, age and TTL count from it."""
+"""When it was true; age and TTL count from it. Feast calls it the event timestamp."""
 FILES_OF_A_LEVEL: Final = 16
 _INSTANT: Final = pa.timestamp("us", tz="UTC")
 _TYPES: Final = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
@@ -38,6 +38,12 @@ class _File(NamedTuple):
 def folder_of(root: Path, view: FeatureView) -> Path:
     """Where a view's history lies."""
     return root / "history" / view.name
+
+
+def files_of(root: Path, view: FeatureView) -> list[Path]:
+    """The files of a view's history, of all levels."""
+    folder = folder_of(root, view)
+    return [file.path for file in _files(folder)] if folder.is_dir() else []
 
 
 def schema_of(view: FeatureView) -> pa.Schema:
@@ -92,7 +98,7 @@ class History:
 
     def _compact(self, view: FeatureView, *, now_us: int) -> None:
         files = _files(folder_of(self._root, view))
-        for old in [file for file in files if file.level and file.last_us < now_us - self._keep_us]:
+        for old in [file for file in files if file.last_us < now_us - self._keep_us]:
             old.path.unlink()
             files.remove(old)
         for level in range(9):
