@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check up down status logs bench faults
+.PHONY: help setup demo demo-gateway test check up down status logs bench faults
 
 # uv from the PATH, else the one `make setup` put into .local/tools. Looked up when used.
 export UV = $(shell command -v uv || echo $(CURDIR)/.local/tools/bin/uv)
@@ -13,13 +13,16 @@ SEED ?= 1
 MINUTES ?= 5
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what is missing: Java, Postgres, Kafka's jars, both Python environments
 	@infra/local/setup.sh
 
 demo: setup ## real recorded traffic through Kafka, Flink and the ledger, and its cost table
 	@$(RUN) python -m infra.demo
+
+demo-gateway: setup ## the OpenAI SDK through the gateway, one upstream degrading, every cent in the ledger
+	@$(RUN) python -m infra.demo_gateway
 
 test: check ## everything that proves it, with real servers
 	@$(RUN) pytest tests/fuzz tests/conformance tests/integration
