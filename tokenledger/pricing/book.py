@@ -114,6 +114,8 @@ class PriceBook(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Discounts, the most specific first."""
     aliases: Mapping[tuple[str, str], tuple[Alias, ...]]
     """Moving names by (provider, name) in lower case."""
+    tenants: frozenset[str]
+    """Tenants with a rate or discount of their own; all others share their look-ups."""
     cards: dict["CardKey", "Card"] = msgspec.field(default_factory=dict)
     """Look-ups resolved so far."""
 
@@ -188,6 +190,10 @@ def _assemble(catalogue: Catalogue, overlay: Overlay, known_at_us: int | None) -
         surcharges=surcharges,
         contracts=tuple(contracts),
         aliases=aliases,
+        tenants=frozenset(
+            {row.scope for table in (rows, surcharges) for group in table.values() for row in group}
+            | {contract.tenant_id for contract in contracts}
+        ),
     )
 
 

@@ -94,8 +94,9 @@ def price_call(call: Call, book: PriceBook, *, price_at_us: int | None = None) -
 
 
 def _card(book: PriceBook, call: Call) -> Card:
+    tenant_id = call.tenant_id if call.tenant_id in book.tenants else ""
     key = (
-        call.tenant_id, call.provider, call.host_provider, call.response_model, call.request_model,
+        tenant_id, call.provider, call.host_provider, call.response_model, call.request_model,
         call.deployment_id, call.engine, call.processing, call.service_tier_served, call.service_tier_requested,
         call.region, call.data_region, call.speed,
     )  # fmt: skip

@@ -40,7 +40,7 @@ CardKey = tuple[
     str, str, str | None, str | None, str | None, str | None, str | None, str | None, str | None, str | None,
     str | None, str | None, str | None,
 ]  # fmt: skip
-"""The facts of a call that choose its rates; see `Ask`."""
+"""The facts of a call that choose its rates; see `Ask`. The tenant is blank where nothing is agreed with it."""
 
 _PPM: Final = 10**6
 
