@@ -178,8 +178,11 @@ def copy(side: Side, values: list[bytes], seen: set[str]) -> None:
         ("calls", {charge.charged.charged_at_us // _DAY_US * _DAY_US for charge in rows.charges}),
     ):
         store.ensure_months(side.connection, table, instants_us)
-    with side.clock, side.connection.transaction():
-        store.copy_rows(side.connection, rows)
+    streams = store.streams(rows)
+    with side.clock, side.connection.transaction(), side.connection.cursor() as cursor:
+        for statement, stream in streams:
+            with cursor.copy(statement) as out:
+                out.write(stream)
 
 
 def main() -> None:

@@ -252,19 +252,24 @@ _COPY_LINES: Final = _COPY.format(sql.Identifier("lines"), _columns(*copying.LIN
 _COPY_CALLS: Final = _COPY.format(sql.Identifier("calls"), _ALL_CALL_COLUMNS)
 
 
-def copy_rows(connection: Connection, rows: Rows) -> None:
-    """Add rows to the books."""
-    cursor = connection.cursor()
-    for statement, packed in (
+def streams(rows: Rows) -> list[tuple[sql.Composed, bytes]]:
+    """What to copy, table by table, and how."""
+    found = (
         (_COPY_LINES, [posting.lines for posting in rows.postings]),
         (_COPY_CALLS, [charge.call for charge in rows.charges]),
         # In key order: neighbours on an index page are written together.
         (_COPY_KEYS, sorted(rows.keys)),
         (_COPY_POSTINGS, [posting.row for posting in rows.postings]),
-    ):
-        if packed:
-            with cursor.copy(statement) as copy:
-                copy.write(copying.block(packed))
+    )
+    return [(statement, copying.block(packed)) for statement, packed in found if packed]
+
+
+def copy_rows(connection: Connection, rows: Rows) -> None:
+    """Add rows to the books."""
+    cursor = connection.cursor()
+    for statement, stream in streams(rows):
+        with cursor.copy(statement) as copy:
+            copy.write(stream)
     for witness in rows.witnesses:
         cursor.execute("INSERT INTO witnesses VALUES (%s, %s, %s, %s::jsonb)", (*witness[:3], witness[3].decode()))
 
