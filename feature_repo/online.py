@@ -248,6 +248,9 @@ class OnlineReader:
         if connection is None or not connection.open:
             self._keep()
             return Reason.DISCONNECTED
+        if connection.oldest_s() > self._policy.stalled_after_s:
+            connection.abort()
+            return Reason.DISCONNECTED
         if connection.in_flight >= self._policy.max_in_flight:
             return Reason.OVERLOADED
         future = connection.send(commands, due=due)
@@ -256,8 +259,6 @@ class OnlineReader:
             replies = await future
         finally:
             timer.cancel()
-        if replies is Reason.DEADLINE and connection.oldest_s() > self._policy.stalled_after_s:
-            connection.abort()
         return Reason.DISCONNECTED if replies is None else replies
 
     def _answers(
