@@ -20,7 +20,7 @@ UNKNOWN: Final = "—"
 _PICO_PER_USD: Final = 10**12
 
 
-class Sums(msgspec.Struct, gc=False):
+class Sums(msgspec.Struct, array_like=True, gc=False):
     """What one row of the table adds up."""
 
     calls: int = 0
