@@ -89,19 +89,20 @@ class Crowd:
         """Every caller goes on until it is over, then ends its last call."""
         async with contextlib.AsyncExitStack() as held:
             clients = [await held.enter_async_context(self._client(caller)) for caller in callers]
-            await asyncio.gather(*map(self._one, callers, clients, [over] * len(callers)))
+            calls = zip(callers, clients, strict=True)
+            await asyncio.gather(*(self._one(caller, client, over=over) for caller, client in calls))
 
     def _client(self, caller: Caller) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(base_url=self._url, api_key=caller.key, max_retries=1, timeout=20)
 
-    async def _one(self, caller: Caller, client: openai.AsyncOpenAI, over: asyncio.Event) -> None:
+    async def _one(self, caller: Caller, client: openai.AsyncOpenAI, *, over: asyncio.Event) -> None:
         while not over.is_set():
             self._count += 1
-            await self._call(caller, client, self._count)
+            await self._call(caller, client, number=self._count)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), caller.pause_s)
 
-    async def _call(self, caller: Caller, client: openai.AsyncOpenAI, number: int) -> None:
+    async def _call(self, caller: Caller, client: openai.AsyncOpenAI, *, number: int) -> None:
         user, began_s = f"{self._run}-{number:05d}", time.monotonic()
         started_at_us = time.time_ns() // 1000
         question = _QUESTIONS[number % len(_QUESTIONS)].format(number)

@@ -171,7 +171,7 @@ class GatewayDemo:
         acme, globex = f"acme-{self._run}", f"globex-{self._run}"
         with psycopg.connect(self._layout.dsn("keeper")) as connection:
             keys = {
-                (tenant, feature): self._new_key(connection, tenant, feature)
+                (tenant, feature): self._new_key(connection, tenant=tenant, feature=feature)
                 for tenant, feature in ((acme, "search"), (acme, "agent"), (acme, "index"), (globex, "chat"))
             }
             budget = Budget(tenant_id=globex, period="day", limit_usd_pico=_BUDGET_USD_PICO)
@@ -193,7 +193,7 @@ class GatewayDemo:
             for name, tenant, kind, model, pause_s in work
         ]  # fmt: skip
 
-    def _new_key(self, connection: psycopg.Connection[tuple[Any, ...]], tenant: str, feature: str) -> str:
+    def _new_key(self, connection: psycopg.Connection[tuple[Any, ...]], *, tenant: str, feature: str) -> str:
         key_id, key = api_keys.new_key()
         secret = api_keys.read_secret(self._layout.secrets / "api-keys")
         stored = ApiKey(

@@ -42,13 +42,13 @@ def vectors(before: Features[TrafficFeatures], after: Features[TrafficFeatures])
     ends = [time.strftime("%H:%M:%S", time.gmtime((one.event_at_us or 0) / 1e6)) for one in (before, after)]
     print(f"\n  {'minute that ended at, UTC':<28}{ends[0]:>14}{ends[1]:>14}\n {'─' * 58}")
     for name, meaning, form, scale in _SHOWN:
-        shown = [_shown(getattr(one.values, name), form, scale) for one in (before, after)]
+        shown = [_shown(getattr(one.values, name), form=form, scale=scale) for one in (before, after)]
         print(f"  {meaning:<28}{shown[0]:>14}{shown[1]:>14}")
     ages = [f"{(one.age_us or 0) / 1e6:.2f} s" for one in (before, after)]
     print(f"  {'age when it could be read':<28}{ages[0]:>14}{ages[1]:>14}")
 
 
-def _shown(value: float | None, form: str, scale: float) -> str:
+def _shown(value: float | None, *, form: str, scale: float) -> str:
     return "—" if value is None else form.format(value * scale)
 
 

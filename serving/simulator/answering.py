@@ -62,9 +62,9 @@ def share(*parts: object) -> float:
     return int.from_bytes(digest, "big") / (1 << 56)
 
 
-def answers(chat: Chat, tier: Tier, labels: Mapping[str, Label]) -> list[Answer]:
+def answers(chat: Chat, tier: Tier, *, labels: Mapping[str, Label]) -> list[Answer]:
     """One answer a choice."""
-    return [_answer(chat, tier, labels, index=index) for index in range(chat.n or 1)]
+    return [_answer(chat, tier, labels=labels, index=index) for index in range(chat.n or 1)]
 
 
 def counts(chat: Chat, tier: Tier, *, given: list[Answer], seen_before: bool) -> Counts:
@@ -101,7 +101,7 @@ def prompts(count: int, *, seed: int) -> list[Label]:
     made = []
     for _ in range(count):
         left, sign, right = source.randint(2, 999), source.choice("+-*"), source.randint(2, 999)
-        made.append(Label(f"What is {left} {sign} {right}?", _computed(left, sign, right)))
+        made.append(Label(f"What is {left} {sign} {right}?", _computed(sign, left=left, right=right)))
     return made
 
 
@@ -112,7 +112,7 @@ def known(question: str, labels: Mapping[str, Label]) -> Label | None:
     if (found := _ARITHMETIC.search(question)) is None:
         return None
     left, sign, right = found.groups()
-    return Label(question, _computed(int(left), sign, int(right)))
+    return Label(question, _computed(sign, left=int(left), right=int(right)))
 
 
 def is_right(question: str, tier: Tier) -> bool:
@@ -121,7 +121,7 @@ def is_right(question: str, tier: Tier) -> bool:
     return (share("difficulty", question) if same_for_all else share("luck", tier.name, question)) < tier.accuracy
 
 
-def _answer(chat: Chat, tier: Tier, labels: Mapping[str, Label], *, index: int) -> Answer:
+def _answer(chat: Chat, tier: Tier, *, labels: Mapping[str, Label], index: int) -> Answer:
     question = chat.question
     if (tool := chat.tool) is not None:
         arguments = msgspec.json.encode(example(tool.parameters, question)).decode()
@@ -146,11 +146,11 @@ def _written(chat: Chat, tier: Tier, *, said: str, index: int) -> str:
         return msgspec.json.encode(example(schema, said)).decode()
     if form == "json_object":
         return msgspec.json.encode({"answer": said}).decode()
-    words = _words(chat.question, tier, index)
+    words = _words(chat.question, tier, index=index)
     return f"Answer: {said}. {words}" if said else words.capitalize()
 
 
-def _words(question: str, tier: Tier, index: int) -> str:
+def _words(question: str, tier: Tier, *, index: int) -> str:
     uniform = min(max(share("length", tier.name, question, index), 1e-9), 1 - 1e-9)
     length = tier.output_tokens_p50 * math.exp(tier.output_tokens_sigma * NormalDist().inv_cdf(uniform))
     source = random.Random(f"{tier.name}\x1f{question}\x1f{index}")  # noqa: S311 - filler words, no secret
@@ -173,7 +173,7 @@ def _wrong(label: Label, tier: Tier) -> str:
         return f"not {label.answer}"
 
 
-def _computed(left: int, sign: str, right: int) -> str:
+def _computed(sign: str, *, left: int, right: int) -> str:
     return str({"+": left + right, "-": left - right}.get(sign, left * right))
 
 

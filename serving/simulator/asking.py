@@ -129,23 +129,28 @@ class Embedding(msgspec.Struct):
 def read_chat(body: bytes) -> Chat:
     """The request in a body. Raises Refused."""
     chat = _decoded(body, Chat)
-    _check(bool(chat.messages), "messages", "'messages' is empty; it needs at least one message")
-    _check(chat.n is None or 1 <= chat.n <= _MOST_CHOICES, "n", f"'n' is {chat.n}; it must be 1 to {_MOST_CHOICES}")
+    _check("messages", holds=bool(chat.messages), message="'messages' is empty; it needs at least one message")
+    _check(
+        "n",
+        holds=chat.n is None or 1 <= chat.n <= _MOST_CHOICES,
+        message=f"'n' is {chat.n}; it must be 1 to {_MOST_CHOICES}",
+    )
     for field in ("max_tokens", "max_completion_tokens"):
         value = getattr(chat, field)
-        _check(value is None or value >= 1, field, f"'{field}' is {value}; it must be 1 or more")
+        _check(field, holds=value is None or value >= 1, message=f"'{field}' is {value}; it must be 1 or more")
     warm = chat.temperature is None or 0 <= chat.temperature <= 2  # noqa: PLR2004 - the API's own bound
-    _check(warm, "temperature", f"'temperature' is {chat.temperature}; it must be 0 to 2")
-    _check(chat.stream_options is None or bool(chat.stream), "stream_options", "'stream_options' needs 'stream': true")
+    _check("temperature", holds=warm, message=f"'temperature' is {chat.temperature}; it must be 0 to 2")
+    streams = chat.stream_options is None or bool(chat.stream)
+    _check("stream_options", holds=streams, message="'stream_options' needs 'stream': true")
     return chat
 
 
 def read_embedding(body: bytes) -> Embedding:
     """The request in a body. Raises Refused."""
     asked = _decoded(body, Embedding)
-    _check(bool(asked.input), "input", "'input' is empty; it needs at least one text")
+    _check("input", holds=bool(asked.input), message="'input' is empty; it needs at least one text")
     right = asked.dimensions is None or asked.dimensions >= 1
-    _check(right, "dimensions", f"'dimensions' is {asked.dimensions}; it must be 1 or more")
+    _check("dimensions", holds=right, message=f"'dimensions' is {asked.dimensions}; it must be 1 or more")
     return asked
 
 
@@ -177,6 +182,6 @@ def _field(found: str) -> str | None:
     return found.split("`")[1] if "required field" in found else None
 
 
-def _check(holds: bool, param: str, message: str) -> None:  # noqa: FBT001 - a condition is what it takes
+def _check(param: str, *, holds: bool, message: str) -> None:
     if not holds:
         raise Refused(message, param)

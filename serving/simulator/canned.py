@@ -19,7 +19,8 @@ def whole() -> bytes:
     """A whole answer of about 0.6 kB, head and body."""
     head = Head(id="chatcmpl-canned0000000000000000000000", created_s=1_760_000_000, model=MODEL)
     text = "A canned answer, always the same, about as long as a short answer is."
-    body = wire.encode(wire.completion(head, [wire.choice(0, text, "stop", tool_calls=[])], wire.usage(_COUNTS)))
+    choice = wire.choice(0, text, finish_reason="stop", tool_calls=[])
+    body = wire.encode(wire.completion(head, [choice], usage_object=wire.usage(_COUNTS)))
     return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
 
 
@@ -27,10 +28,10 @@ def stream() -> list[bytes]:
     """Head and first chunk, the other chunks, and the end with usage: as they are written, chunked."""
     head = Head(id="chatcmpl-canned0000000000000000000000", created_s=1_760_000_000, model=MODEL)
     events = [
-        wire.chunk(head, 0, {"content": f"word{number} "}, finish_reason=None, usage_asked=True)
+        wire.chunk(head, 0, delta={"content": f"word{number} "}, finish_reason=None, usage_asked=True)
         for number in range(CHUNKS)
     ]
-    last = wire.chunk(head, 0, {}, finish_reason="stop", usage_asked=True)
+    last = wire.chunk(head, 0, delta={}, finish_reason="stop", usage_asked=True)
     last += wire.usage_chunk(head, wire.usage(_COUNTS)) + wire.DONE
     start = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     return [start + _chunked(events[0]), *map(_chunked, events[1:]), _chunked(last) + b"0\r\n\r\n"]

@@ -29,27 +29,27 @@ class Control:
         """Answer one request."""
         name = unquote(request.path.removeprefix("/tiers/"))
         if request.method == "GET" and request.path == "/tiers":
-            self._reply(reply, 200, {name: self._state(name) for name in self._tiers})
+            _send(reply, {name: self._state(name) for name in self._tiers}, status=200)
         elif request.method != "POST" or name not in self._tiers:
             known = ", ".join(self._tiers)
             message = f"{request.method} {request.path}: there is GET /tiers and POST /tiers/NAME; tiers are {known}"
-            self._reply(reply, 404, wire.error(message, "invalid_request_error"))
+            _send(reply, wire.error(message, "invalid_request_error"), status=404)
         else:
-            await self._change(name, request.body, reply)
+            await self._change(name, request.body, reply=reply)
 
-    async def _change(self, name: str, body: bytes, reply: Reply) -> None:
+    async def _change(self, name: str, body: bytes, *, reply: Reply) -> None:
         running, listener = self._tiers[name]
         try:
             change = msgspec.json.decode(body, type=Change)
         except msgspec.DecodeError as error:
-            self._reply(reply, 400, wire.error(str(error), "invalid_request_error"))
+            _send(reply, wire.error(str(error), "invalid_request_error"), status=400)
             return
         running.change(change)
         if change.listening is True:
             await listener.open()
         elif change.listening is False:
             listener.close()
-        self._reply(reply, 200, self._state(name))
+        _send(reply, self._state(name), status=200)
 
     def _state(self, name: str) -> Json:
         running, listener = self._tiers[name]
@@ -63,5 +63,6 @@ class Control:
             "faults": {fault.value: share for fault, share in running.faults.items()},
         }
 
-    def _reply(self, reply: Reply, status: int, body: Json) -> None:
-        reply.send(status, wire.encode(body), (("content-type", "application/json"),))
+
+def _send(reply: Reply, body: Json, *, status: int) -> None:
+    reply.send(status, wire.encode(body), headers=(("content-type", "application/json"),))

@@ -19,7 +19,7 @@ _IDLE_WITHIN_S = 20.0
 class Fleet:
     """A running simulator."""
 
-    def __init__(self, ports: Mapping[str, Any], journal: Path, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, ports: Mapping[str, Any], *, journal: Path, process: subprocess.Popen[bytes]) -> None:
         self._control: int = ports["control"]
         self._journal = journal
         self.process = process
@@ -32,7 +32,7 @@ class Fleet:
 
     def change(self, tier: str, **change: object) -> dict[str, Any]:
         """Tell a tier what its controls take; its state afterwards."""
-        return self._ask("POST", f"/tiers/{tier}", json.dumps(change))
+        return self._ask("POST", f"/tiers/{tier}", body=json.dumps(change))
 
     def state(self) -> dict[str, Any]:
         """What every tier does just now."""
@@ -50,7 +50,7 @@ class Fleet:
                 raise TimeoutError(f"simulator: still at work after {_IDLE_WITHIN_S:.0f} s: {self.state()}")
             time.sleep(0.05)
 
-    def _ask(self, method: str, path: str, body: str | None = None) -> dict[str, Any]:
+    def _ask(self, method: str, path: str, *, body: str | None = None) -> dict[str, Any]:
         connection = http.client.HTTPConnection(_HOST, self._control, timeout=10)
         try:
             connection.request(method, path, body)
@@ -69,7 +69,7 @@ def running(tiers: str, folder: Path) -> Iterator[Fleet]:
     journal, config = folder / "simulator.jsonl", folder / "simulator.toml"
     config.write_text(f'seed = 7\njournal = "{journal.name}"\n{tiers}', encoding="utf-8")
     with started("--config", str(config), log=folder / "simulator.log") as (process, ports):
-        yield Fleet(ports, journal, process)
+        yield Fleet(ports, journal=journal, process=process)
 
 
 @contextmanager

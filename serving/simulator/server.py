@@ -34,7 +34,7 @@ class Reply:
         self._connection = connection
         self._begun = self._chunked = self.over = False
 
-    def send(self, status: int, body: bytes, headers: Sequence[Header] = ()) -> None:
+    def send(self, status: int, body: bytes, *, headers: Sequence[Header] = ()) -> None:
         """A whole answer."""
         self.begin(status, (*headers, ("content-length", str(len(body)))))
         self._connection.write(body)

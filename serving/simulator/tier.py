@@ -84,8 +84,8 @@ class RunningTier:
         pressure = self.slowdown * (1 + tier.load_slowdown * max(self.active - 1, 0) / tier.slots)
         fresh = counts.prompt_tokens - counts.cached_tokens
         prefill_us = tier.prefill_us_per_1k_tokens * fresh / 1000
-        token_us = _lognormal(self._random, tier.tpot_us_p50, tier.tpot_sigma) * pressure
-        first_us = (_lognormal(self._random, tier.ttft_us_p50, tier.ttft_sigma) + prefill_us) * pressure
+        token_us = _lognormal(self._random, median=tier.tpot_us_p50, sigma=tier.tpot_sigma) * pressure
+        first_us = (_lognormal(self._random, median=tier.ttft_us_p50, sigma=tier.ttft_sigma) + prefill_us) * pressure
         return Pace(first_us / 1e6 + counts.reasoning_tokens * token_us / 1e6, token_us / 1e6)
 
 
@@ -104,5 +104,5 @@ class Pace:
             await asyncio.sleep(wait_s)
 
 
-def _lognormal(source: random.Random, median: float, sigma: float) -> float:
+def _lognormal(source: random.Random, *, median: float, sigma: float) -> float:
     return median * math.exp(sigma * source.gauss(0, 1))

@@ -32,22 +32,22 @@ class Upstream:
         path = request.path.partition("?")[0].removesuffix("/")
         key = self._running.tier.api_key
         if key and request.headers.get("authorization") != f"Bearer {key}":
-            _refuse(reply, 401, wire.error("Incorrect API key.", "invalid_request_error", code="invalid_api_key"))
+            _send(reply, wire.error("Incorrect API key.", "invalid_request_error", code="invalid_api_key"), status=401)
         elif path in {"/v1/chat/completions", "/v1/embeddings"}:
-            await self._post(request, reply, path)
+            await self._post(request, reply, path=path)
         elif path == "/v1/models" and request.method == "GET":
-            _send(reply, 200, wire.models(list(self._running.tier.models)))
+            _send(reply, wire.models(list(self._running.tier.models)), status=200)
         elif path.startswith("/v1/models/") and request.method == "GET":
             self._model(unquote(path.removeprefix("/v1/models/")), reply)
         elif path == "/health":
             reply.send(200, b"")
         else:
-            _refuse(reply, 404, wire.error(f"Unknown URL {request.method} {path}", "invalid_request_error"))
+            _send(reply, wire.error(f"Unknown URL {request.method} {path}", "invalid_request_error"), status=404)
 
-    async def _post(self, request: Request, reply: Reply, path: str) -> None:
+    async def _post(self, request: Request, reply: Reply, *, path: str) -> None:
         if request.method != "POST":
             message = f"{path} takes POST, not {request.method}"
-            return _refuse(reply, 405, wire.error(message, "invalid_request_error"))
+            return _send(reply, wire.error(message, "invalid_request_error"), status=405)
         kind = "chatcmpl" if path.endswith("completions") else "embd"
         entry = Entry(
             id=f"{kind}-{uuid.uuid4().hex}",
@@ -55,7 +55,7 @@ class Upstream:
             request_id=request.headers.get("x-request-id"),
             arrived_at_us=_now_us(),
         )
-        exchange = Exchange(self._running, reply, entry, request.headers.get("x-simulate"))
+        exchange = Exchange(self._running, reply, entry=entry, demanded=request.headers.get("x-simulate"))
         try:
             await (exchange.chat if kind == "chatcmpl" else exchange.embed)(request.body)
         finally:
@@ -64,15 +64,15 @@ class Upstream:
 
     def _model(self, name: str, reply: Reply) -> None:
         if name in self._running.tier.models:
-            _send(reply, 200, wire.model(name))
+            _send(reply, wire.model(name), status=200)
         else:
-            _refuse(reply, 404, _no_model(name))
+            _send(reply, _no_model(name), status=404)
 
 
 class Exchange:
     """One request that reached a model, and its answer."""
 
-    def __init__(self, running: RunningTier, reply: Reply, entry: Entry, demanded: str | None) -> None:
+    def __init__(self, running: RunningTier, reply: Reply, *, entry: Entry, demanded: str | None) -> None:
         self._running = running
         self._reply = reply
         self._entry = entry
@@ -94,7 +94,7 @@ class Exchange:
         except Overloaded:
             message = f"all slots are taken and {self._running.waiting} requests wait; try again"
             self._entry.outcome = "overloaded"
-            self._send(503, wire.error(message, "server_error", code="overloaded"), _RETRY_AFTER)
+            self._send(503, wire.error(message, "server_error", code="overloaded"), headers=_RETRY_AFTER)
 
     async def embed(self, body: bytes) -> None:
         """Answer an embeddings request."""
@@ -138,11 +138,12 @@ class Exchange:
         elif self._fault is Fault.NOT_JSON:
             self._failed()
             self._entry.http_status = 502
-            self._reply.send(502, b"<html><h1>502 Bad Gateway</h1></html>", (("content-type", "text/html"),))
+            page = b"<html><h1>502 Bad Gateway</h1></html>"
+            self._reply.send(502, page, headers=(("content-type", "text/html"),))
         elif self._fault in _REFUSALS:
             self._failed()
             status, body = _REFUSALS[self._fault]
-            self._send(status, body, _RETRY_AFTER if status in {429, 503} else ())
+            self._send(status, body, headers=_RETRY_AFTER if status in {429, 503} else ())
         elif self._fault is Fault.ERROR_IN_200 and not self._entry.stream:
             self._failed()
             self._send(200, _SERVER_ERROR)
@@ -150,7 +151,7 @@ class Exchange:
 
     async def _complete(self, chat: Chat) -> None:
         running, entry = self._running, self._entry
-        given = answering.answers(chat, running.tier, running.labels)
+        given = answering.answers(chat, running.tier, labels=running.labels)
         seen_before = running.remembers(answering.cache_key(chat))
         counts = answering.counts(chat, running.tier, given=given, seen_before=seen_before)
         entry.prompt_tokens, entry.completion_tokens = counts.prompt_tokens, counts.completion_tokens
@@ -163,8 +164,8 @@ class Exchange:
             await pace.until(max(len(answer.tokens) for answer in given))
             stated = self._stated(counts)
             entry.usage = stated
-            choices = [_choice(head, index, answer) for index, answer in enumerate(given)]
-            await self._whole(wire.completion(head, choices, stated))
+            choices = [_choice(head, answer, index=index) for index, answer in enumerate(given)]
+            await self._whole(wire.completion(head, choices, usage_object=stated))
 
     async def _whole(self, answer: Json) -> None:
         """An answer in one piece, unless it breaks in the middle."""
@@ -187,20 +188,20 @@ class Exchange:
         await pace.until(0)
         self._begin(_EVENTS)
         for index, answer in enumerate(given):
-            delta = _first_delta(head, index, answer)
-            await self._reply.piece(wire.chunk(head, index, delta, finish_reason=None, usage_asked=asked))
+            delta = _first_delta(head, answer, index=index)
+            await self._reply.piece(wire.chunk(head, index, delta=delta, finish_reason=None, usage_asked=asked))
         for place in range(max(len(answer.tokens) for answer in given)):
             await pace.until(place)
             for index, answer in enumerate(given):
                 if place < len(answer.tokens):
                     delta = _delta(answer, place)
-                    await self._reply.piece(wire.chunk(head, index, delta, finish_reason=None, usage_asked=asked))
+                    await self._reply.piece(wire.chunk(head, index, delta=delta, finish_reason=None, usage_asked=asked))
                     self._entry.pieces_sent += 1
             if await self._broken(place, given):
                 return
         for index, answer in enumerate(given):
             reason = answer.finish_reason
-            await self._reply.piece(wire.chunk(head, index, {}, finish_reason=reason, usage_asked=asked))
+            await self._reply.piece(wire.chunk(head, index, delta={}, finish_reason=reason, usage_asked=asked))
         if asked:
             await self._say_usage(head, counts)
         await self._reply.piece(wire.DONE)
@@ -252,9 +253,9 @@ class Exchange:
         self._entry.http_status = 200
         self._reply.begin(200, (*headers, ("x-request-id", self._entry.id)))
 
-    def _send(self, status: int, body: Json, headers: tuple[Header, ...] = ()) -> None:
+    def _send(self, status: int, body: Json, *, headers: tuple[Header, ...] = ()) -> None:
         self._entry.http_status = status
-        _send(self._reply, status, body, (*headers, ("x-request-id", self._entry.id)))
+        _send(self._reply, body, status=status, headers=(*headers, ("x-request-id", self._entry.id)))
 
     def _refuse(self, status: int, body: Json) -> None:
         self._entry.outcome = "refused"
@@ -280,11 +281,8 @@ def _now_us() -> int:
     return time.time_ns() // 1000
 
 
-def _send(reply: Reply, status: int, body: Json, headers: tuple[Header, ...] = ()) -> None:
-    reply.send(status, wire.encode(body), (_JSON, *headers))
-
-
-_refuse = _send
+def _send(reply: Reply, body: Json, *, status: int, headers: tuple[Header, ...] = ()) -> None:
+    reply.send(status, wire.encode(body), headers=(_JSON, *headers))
 
 
 def _no_model(name: str) -> Json:
@@ -296,15 +294,15 @@ def _call_id(head: Head, index: int) -> str:
     return f"call_{head.id[-20:]}{index}"
 
 
-def _choice(head: Head, index: int, answer: Answer) -> Json:
+def _choice(head: Head, answer: Answer, *, index: int) -> Json:
     calls: list[Json] = []
     if answer.tool_name is not None:
         function = {"name": answer.tool_name, "arguments": answer.text}
         calls = [{"id": _call_id(head, index), "type": "function", "function": function}]
-    return wire.choice(index, answer.text, answer.finish_reason, tool_calls=calls)
+    return wire.choice(index, answer.text, finish_reason=answer.finish_reason, tool_calls=calls)
 
 
-def _first_delta(head: Head, index: int, answer: Answer) -> Json:
+def _first_delta(head: Head, answer: Answer, *, index: int) -> Json:
     """Who speaks, and which function is called: what stands before the first token."""
     if answer.tool_name is None:
         return {"role": "assistant", "content": "", "refusal": None}

@@ -62,13 +62,13 @@ def _headed(head: Head, kind: str) -> Json:
     return common | {"system_fingerprint": "fp_simulator"}
 
 
-def completion(head: Head, choices: list[Json], usage_object: Json | None) -> Json:
+def completion(head: Head, choices: list[Json], *, usage_object: Json | None) -> Json:
     """A whole chat completion."""
     whole = _headed(head, "chat.completion") | {"choices": choices}
     return whole if usage_object is None else whole | {"usage": usage_object}
 
 
-def choice(index: int, text: str, finish_reason: str, *, tool_calls: list[Json]) -> Json:
+def choice(index: int, text: str, *, finish_reason: str, tool_calls: list[Json]) -> Json:
     """One choice of a whole chat completion."""
     message: Json = {"role": "assistant", "content": None if tool_calls else text, "refusal": None, "annotations": []}
     if tool_calls:
@@ -76,7 +76,7 @@ def choice(index: int, text: str, finish_reason: str, *, tool_calls: list[Json])
     return {"index": index, "message": message, "logprobs": None, "finish_reason": finish_reason}
 
 
-def chunk(head: Head, index: int, delta: Json, *, finish_reason: str | None, usage_asked: bool) -> bytes:
+def chunk(head: Head, index: int, *, delta: Json, finish_reason: str | None, usage_asked: bool) -> bytes:
     """One event of a stream; where usage was asked for, all but the last say that it is not yet known."""
     body = _headed(head, "chat.completion.chunk")
     body["choices"] = [{"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}]

@@ -26,7 +26,7 @@ def _first(label: Label, tier: Tier) -> str:
 
 
 def _said(question: str, tier: Tier) -> str:
-    [answer] = answering.answers(_chat(question), tier, {})
+    [answer] = answering.answers(_chat(question), tier, labels={})
     return answer.text
 
 
@@ -64,19 +64,19 @@ def test_the_same_prompt_gets_the_same_answer() -> None:
 
 def test_a_label_from_a_file_decides_what_is_right_and_what_is_wrong() -> None:
     labels = {f"capital {n}": Label(f"capital {n}", "Paris", ("Lyon", "Nice")) for n in range(200)}
-    found = {answering.answers(_chat(q), CHEAP, labels)[0].text.split(".")[0] for q in labels}
+    found = {answering.answers(_chat(q), CHEAP, labels=labels)[0].text.split(".")[0] for q in labels}
     assert found == {"Answer: Paris", "Answer: Lyon", "Answer: Nice"}
 
 
 def test_a_limit_cuts_the_answer_and_says_so() -> None:
-    [answer] = answering.answers(_chat("Tell me of the sea.", max_tokens=3), CHEAP, {})
+    [answer] = answering.answers(_chat("Tell me of the sea.", max_tokens=3), CHEAP, labels={})
     assert (len(answer.tokens), answer.finish_reason) == (3, "length")
 
 
 def test_a_stop_ends_the_answer_before_itself() -> None:
     whole = _said("Tell me of the sea.", CHEAP)
     word = whole.split()[4]
-    [answer] = answering.answers(_chat("Tell me of the sea.", stop=[word]), CHEAP, {})
+    [answer] = answering.answers(_chat("Tell me of the sea.", stop=[word]), CHEAP, labels={})
     assert answer.text == whole.partition(word)[0].rstrip()
     assert answer.finish_reason == "stop"
 
@@ -87,7 +87,7 @@ def test_a_tool_is_called_with_arguments_that_fit_its_schema() -> None:
         "properties": {"city": {"type": "string"}, "days": {"type": "integer"}, "unit": {"enum": ["c", "f"]}},
     }
     tools = [{"type": "function", "function": {"name": "weather", "parameters": schema}}]
-    [answer] = answering.answers(_chat("Oslo", tools=tools), CHEAP, {})
+    [answer] = answering.answers(_chat("Oslo", tools=tools), CHEAP, labels={})
     assert (answer.tool_name, answer.finish_reason) == ("weather", "tool_calls")
     assert json.loads(answer.text) == {"city": "Oslo", "days": 1, "unit": "c"}
 
@@ -101,7 +101,7 @@ def test_no_tool_is_called_after_a_tool_has_answered() -> None:
 
 def test_a_long_prompt_seen_before_is_read_from_the_cache() -> None:
     chat = _chat("word " * 2_000)
-    given = answering.answers(chat, CHEAP, {})
+    given = answering.answers(chat, CHEAP, labels={})
     first = answering.counts(chat, CHEAP, given=given, seen_before=False)
     again = answering.counts(chat, CHEAP, given=given, seen_before=True)
     assert (first.cached_tokens, again.cached_tokens) == (0, 1024)
