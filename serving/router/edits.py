@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 _WORD: Final = re.compile(r"[^\W\d_]{5,}")
-_EVERY: Final = 40
+_EVERY: Final = 100
 """One typing slip in about so many characters."""
 
 

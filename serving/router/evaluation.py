@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from serving.router.edits import EDITS
 from serving.router.features import Features, features
-from serving.router.metrics import Curve, calibration_error, curve, interval
+from serving.router.metrics import Curve, apgr, calibration_error, curve, interval
 from serving.router.model import Model, estimate, score
 from serving.router.pairs import Pair, qualities
-from serving.router.training import Plan, folds, train
+from serving.router.training import Plan, cross_fit, folds, train
 
 Array = NDArray[np.float64]
 
@@ -41,6 +41,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """Price of a call of the first tier ÷ price of one of the last."""
     draws: int = 1000
     """Bootstrap draws."""
+    shuffles: int = 0
+    """Other divisions into folds on which the area is taken too."""
     familiarity: float = 0.02
     """As in a policy: stranger prompts go to the strongest tier."""
 
@@ -86,6 +88,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Price of a call of the first tier ÷ the last."""
     lines: tuple[Line, ...]
     """The router, then the baselines."""
+    shuffled: tuple[float, ...]
+    """The router's area on other divisions into the same number of folds."""
     settings: tuple[Setting, ...]
     """Shares per tier, by quality floor."""
     gain_error: float
@@ -121,7 +125,17 @@ def evaluate(pairs: Sequence[Pair], terms: Terms) -> Report:
     for part in parts:
         kept = np.setdiff1d(np.arange(len(pairs)), part)
         models.append(train([texts[row] for row in kept], wanted[kept], tiers=terms.tiers, plan=terms.plan))
-    return _report(pairs, _judged(texts, tuple(models), tuple(parts)), terms=terms, trained_on=None)
+    report = _report(pairs, _judged(texts, tuple(models), tuple(parts)), terms=terms, trained_on=None)
+    return msgspec.structs.replace(report, shuffled=_shuffled(texts, wanted, terms=terms))
+
+
+def _shuffled(texts: list[Features], wanted: Array, *, terms: Terms) -> tuple[float, ...]:
+    """One division is one draw of many; without calibration, on which an area does not depend."""
+    gains, plan = wanted[:, -1:] - wanted[:, :1], msgspec.structs.replace(terms.plan, folds=terms.folds)
+    return tuple(
+        apgr(cross_fit(texts, gains, plan=plan, shuffle=shuffle)[0][:, 0], gains[:, 0])
+        for shuffle in range(1, terms.shuffles + 1)
+    )
 
 
 def transfer(model: Model, pairs: Sequence[Pair], *, terms: Terms) -> Report:
@@ -158,6 +172,7 @@ def _report(pairs: Sequence[Pair], judged: _Judged, *, terms: Terms, trained_on:
         strong_quality=float(strong.mean()),
         cost_ratio=terms.cost_ratio,
         lines=_lines(orders, weak, strong=strong, terms=terms),
+        shuffled=(),
         settings=tuple(_setting(floor, judged, weak=weak, strong=strong, terms=terms) for floor in FLOORS),
         gain_error=calibration_error(judged.gains, gains),
         worse_error=calibration_error(judged.worse, (gains > 0).astype(float)),

@@ -3,6 +3,7 @@
 Upper and lower case and runs of blanks make no difference to any of them: an edit that says nothing changes nothing.
 """
 
+import itertools
 import re
 import zlib
 from functools import cache
@@ -35,6 +36,8 @@ _STATEMENT: Final = re.compile(r"\b(?:i|ii|iii|iv)\. ")
 _FRACTION: Final = re.compile(r"\d/\d")
 _SENTENCE_END: Final = re.compile(r"[.?!:](?:\s|$)")
 _SMALL: Final = 10
+_LARGEST: Final = 1e30
+"""Beyond it numbers are alike; a float32 holds it."""
 _CODE: Final = ("```", "{", "}", ";", "=>", "==", "::", "</", "()", "def ", "->")
 _MATHS: Final = tuple("\\^=+*√∫∑π≤≥∀∃→⊃·~±×÷<>")
 
@@ -91,7 +94,7 @@ def _number_hash(digits: int) -> int:
 
 def _word_hash(word: str) -> int:
     """A number counts by its length only: that a sum has three digits says more than which."""
-    return _number_hash(len(word)) if word[0].isdigit() else zlib.crc32(word.encode())
+    return _number_hash(len(word)) if word[0].isdecimal() else zlib.crc32(word.encode())
 
 
 def _word_buckets(words: list[str]) -> Buckets:
@@ -143,18 +146,24 @@ def _read(prompt: Prompt, text: str, words: list[str]) -> _Read:
         prompt=prompt,
         text=text,
         words=words,
-        numbers=[word for word in words if word[0].isdigit()],
+        numbers=[word for word in words if word[0].isdecimal()],
         options=_OPTION.findall(text) if first else [],
         stem=stem,
         sentences=len(before) + 1,
-        question=stem[before[-1] :] if before else stem,
+        question=_question(stem, [0, *before, len(stem)]),
     )
+
+
+def _question(stem: str, bounds: list[int]) -> str:
+    """The last sentence that asks; where none does, the last."""
+    sentences = [stem[start:end] for start, end in itertools.pairwise(bounds)]
+    return next((sentence for sentence in reversed(sentences) if "?" in sentence), sentences[-1])
 
 
 def _size(read: _Read) -> tuple[float, ...]:
     count = max(len(read.words), 1)
     return (
-        len(read.prompt.text),
+        len(read.text) + max(0, len(read.prompt.text) - LONGEST_CHARS),
         count,
         read.sentences,
         read.text.count("\n"),
@@ -181,7 +190,7 @@ def _marks(read: _Read) -> tuple[float, ...]:
 
 
 def _quantities(read: _Read) -> tuple[float, ...]:
-    values = [float(number.replace(",", "")) for number in read.numbers]
+    values = [min(float(number.replace(",", "")), _LARGEST) for number in read.numbers]
     return (
         len(values),
         len(set(values)),

@@ -72,9 +72,9 @@ def corpus(features: Sequence[Features]) -> Corpus:
     )
 
 
-def folds(pairs: int, parts: int) -> list[Index]:
-    """Rows of each part: a fixed shuffle, so that neighbours in a file do not share a part."""
-    return np.array_split(np.random.Generator(np.random.PCG64(_SEED)).permutation(pairs), parts)
+def folds(pairs: int, parts: int, *, shuffle: int = 0) -> list[Index]:
+    """Rows of each part: shuffled, so that neighbours in a file do not share one; the same for the same `shuffle`."""
+    return np.array_split(np.random.Generator(np.random.PCG64(_SEED + shuffle)).permutation(pairs), parts)
 
 
 def train(features: Sequence[Features], qualities: Array, *, tiers: tuple[str, ...], plan: Plan) -> Model:
@@ -94,10 +94,10 @@ def train(features: Sequence[Features], qualities: Array, *, tiers: tuple[str, .
     return Model(version=version_of(card, arrays), card=card, arrays=arrays)
 
 
-def cross_fit(features: Sequence[Features], gains: Array, *, plan: Plan) -> tuple[Array, Array]:
+def cross_fit(features: Sequence[Features], gains: Array, *, plan: Plan, shuffle: int = 0) -> tuple[Array, Array]:
     """Scores and strangeness of every prompt by a model that has not seen it."""
     scores, strange = np.zeros_like(gains), np.zeros((len(gains), 2))
-    for held_out in folds(len(features), plan.folds):
+    for held_out in folds(len(features), plan.folds, shuffle=shuffle):
         kept = np.setdiff1d(np.arange(len(features)), held_out)
         arrays = fit([features[row] for row in kept], gains[kept], ridge=plan.ridge)
         for row in held_out:

@@ -10,6 +10,7 @@ A version's name is the hash of its content, and what is loaded is hashed again.
 
 import os
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,7 +68,7 @@ def load(folder: Path, version: str) -> Model:
     try:
         card = msgspec.json.decode((place / _CARD).read_bytes(), type=Card)
         arrays = _restored(place / _ARRAYS)
-    except (msgspec.MsgspecError, OSError, ValueError, KeyError) as error:
+    except (msgspec.MsgspecError, zipfile.BadZipFile, EOFError, OSError, ValueError, KeyError, IndexError) as error:
         raise VersionError(f"{place} cannot be read: {error}; train it again") from error
     if card.format != FORMAT:
         raise VersionError(f"{place} has format {card.format}, this program reads {FORMAT}; train it again")
@@ -77,7 +78,7 @@ def load(folder: Path, version: str) -> Model:
 
 
 def _restored(path: Path) -> Arrays:
-    with np.load(path, allow_pickle=False) as stored:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         kept = stored["buckets"]
         whole = {}
         for name in Arrays.__struct_fields__:

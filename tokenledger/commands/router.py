@@ -11,6 +11,7 @@ exit status: 0 done; 2 files or options cannot be used.
 """
 
 import argparse
+import statistics
 import sys
 from pathlib import Path
 from typing import Final
@@ -70,6 +71,9 @@ def _takes_pairs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ridge", type=float, default=training.Plan().ridge, help="default: %(default)s")
     parser.add_argument("--folds", type=int, default=5, help="default: 5")
     parser.add_argument("--draws", type=int, default=1000, help="bootstrap draws (default: 1000)")
+    parser.add_argument(
+        "--shuffles", type=int, default=0, help="other divisions into folds to try as well (default: 0)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -88,6 +92,7 @@ def _read(options: argparse.Namespace) -> tuple[list[Pair], Terms]:
         folds=options.folds,
         cost_ratio=options.cost_ratio,
         draws=options.draws,
+        shuffles=options.shuffles,
     )
     return [pair for pair in found if pair.prompt.text not in unwanted], terms
 
@@ -161,6 +166,9 @@ def _print(report: Report) -> None:
     for line in report.lines:
         table.add_row(*_row(line))
     console.print(table)
+    if report.shuffled:
+        mean, spread = statistics.fmean(report.shuffled), statistics.pstdev(report.shuffled)
+        console.print(f"APGR over {len(report.shuffled)} other divisions: {mean:.3f}, standard deviation {spread:.3f}")
     floors = Table("quality floor", "to the strongest", "gap recovered", "quality", "saved", box=None)
     for one in report.settings:
         floors.add_row(
