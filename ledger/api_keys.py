@@ -130,7 +130,7 @@ def add(connection: Connection, key: ApiKey) -> None:
     with connection.transaction():
         connection.execute(_ADD, values)
         shown = {name: value for name, value in values.items() if name != "hmac" and value is not None}
-        _note(connection, "key created", shown)
+        _note(connection, "key created", detail=shown)
 
 
 def keys(connection: Connection) -> list[ApiKey]:
@@ -152,7 +152,7 @@ def revoke(connection: Connection, key_id: str, *, now_us: int) -> bool:
             "UPDATE api_keys SET revoked_at_us = %s WHERE key_id = %s AND revoked_at_us IS NULL", (now_us, key_id)
         )
         if changed.rowcount:
-            _note(connection, "key revoked", {"key_id": key_id})
+            _note(connection, "key revoked", detail={"key_id": key_id})
     return bool(changed.rowcount)
 
 
@@ -172,7 +172,7 @@ def set_budget(connection: Connection, budget: Budget, *, now_us: int) -> None:
             """,
             (budget.tenant_id, budget.feature, budget.period, budget.limit_usd_pico, now_us),
         )
-        _note(connection, "budget set", msgspec.structs.asdict(budget))
+        _note(connection, "budget set", detail=msgspec.structs.asdict(budget))
 
 
 def remove_budget(connection: Connection, tenant_id: str, *, feature: str | None, period: str) -> bool:
@@ -183,9 +183,9 @@ def remove_budget(connection: Connection, tenant_id: str, *, feature: str | None
             (tenant_id, feature, period),
         )
         if removed.rowcount:
-            _note(connection, "budget removed", {"tenant_id": tenant_id, "feature": feature, "period": period})
+            _note(connection, "budget removed", detail={"tenant_id": tenant_id, "feature": feature, "period": period})
     return bool(removed.rowcount)
 
 
-def _note(connection: Connection, action: str, detail: dict[str, Any]) -> None:
+def _note(connection: Connection, action: str, *, detail: dict[str, Any]) -> None:
     connection.execute("INSERT INTO audit_log (action, detail) VALUES (%s, %s)", (action, Jsonb(detail)))

@@ -109,6 +109,7 @@ CATCH_ALL = {
     "ledger/writer.py": "process wiring: the supervisor restarts what ends here",
     "serving/gateway/app.py": "answers 500 and logs why",
     "ledger/batching.py": "rolls back and raises again",
+    "serving/gateway/shipper.py": "process wiring: the supervisor restarts what ends here",
     "ledger/database.py": "closes the connection and raises again",
 }
 """Modules that may catch everything, and why."""

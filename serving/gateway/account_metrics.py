@@ -30,7 +30,7 @@ ABOVE_RESERVATION: Final = Counter(
     "tokenledger_gateway_above_reservation_total", "Outcomes that cost more than was reserved for them"
 )
 REFUSED: Final = Counter(
-    "tokenledger_gateway_refused_total", "Requests refused by key, scope, rate or budget", ["code"]
+    "tokenledger_gateway_admission_refused_total", "Requests refused by key, scope, rate or budget", ["code"]
 )
 REFRESHES: Final = Counter(
     "tokenledger_gateway_refreshes_total", "Looks at keys, budgets and spending, by how they ended", ["result"]

@@ -28,7 +28,7 @@ _plain: Final = msgspec.json.Decoder(dict[str, object])
 class OutboxAccounting:
     """Accounting by an outbox. Used on the event loop of the outbox."""
 
-    def __init__(self, outbox: Outbox, admission: KeyedAdmission, context: Context) -> None:
+    def __init__(self, outbox: Outbox, admission: KeyedAdmission, *, context: Context) -> None:
         self._outbox = outbox
         self._admission = admission
         self._context = context
@@ -37,8 +37,16 @@ class OutboxAccounting:
         """Returns once the intent is on disk. Raises OutboxFullError.
 
         If it raises, or is cancelled, nothing may be sent and nothing must be settled: whatever of the intent is on
-        disk has got its outcome. The reservation is still the caller's to release.
+        disk has got its outcome. After OutboxFullError the reservation is the caller's to release; a cancelled one is
+        released here, for a cancelled caller may not get to it.
         """
+        try:
+            await self._write(intent)
+        except asyncio.CancelledError:
+            self._admission.release(intent)
+            raise
+
+    async def _write(self, intent: Intent) -> None:
         frame = _intent_frame(intent)
         await self._outbox.room_for(frame)
         try:

@@ -80,7 +80,7 @@ class KeyedAdmission:
         if out_of_scope is not None:
             return out_of_scope
         if key.requests_per_min is not None:
-            bucket = _bucket(self._requests, key.key_id, key.requests_per_min)
+            bucket = _bucket(self._requests, key.key_id, limit=key.requests_per_min)
             wait_us = bucket.take(1, now_us)
             if wait_us is not None:
                 return refusals.too_fast("requests", bucket.limit, wait_us=wait_us, headers=self._rates(key, now_us))
@@ -107,9 +107,11 @@ class KeyedAdmission:
     def _rates(self, key: ApiKey, now_us: int) -> tuple[tuple[bytes, bytes], ...]:
         headers: tuple[tuple[bytes, bytes], ...] = ()
         if key.requests_per_min is not None:
-            headers += _told(b"requests", _bucket(self._requests, key.key_id, key.requests_per_min), now_us)
+            headers += _told(
+                b"requests", _bucket(self._requests, key.key_id, limit=key.requests_per_min), now_us=now_us
+            )
         if key.tokens_per_min is not None:
-            headers += _told(b"tokens", _bucket(self._tokens, key.key_id, key.tokens_per_min), now_us)
+            headers += _told(b"tokens", _bucket(self._tokens, key.key_id, limit=key.tokens_per_min), now_us=now_us)
         return headers
 
     # Reservations
@@ -126,7 +128,7 @@ class KeyedAdmission:
         if key is None:
             return refusals.UNKNOWN_KEY  # revoked since it was admitted
         tokens, now_us = _most_tokens(intent), self._clock_us()
-        bucket = None if key.tokens_per_min is None else _bucket(self._tokens, key.key_id, key.tokens_per_min)
+        bucket = None if key.tokens_per_min is None else _bucket(self._tokens, key.key_id, limit=key.tokens_per_min)
         if bucket is not None and (wait_us := bucket.take(tokens, now_us)) is not None:
             return refusals.too_many_tokens(tokens, bucket.limit, wait_us=wait_us, headers=self._rates(key, now_us))
         amount = self._reserved_amount(intent)
@@ -150,7 +152,11 @@ class KeyedAdmission:
             feature=intent.feature,
             at_us=intent.started_at_us,
         )
-        return most if exhausted is None else refusals.exhausted(exhausted.budget, exhausted.used_usd_pico, most)
+        return (
+            most
+            if exhausted is None
+            else refusals.exhausted(exhausted.budget, used_usd_pico=exhausted.used_usd_pico, most_usd_pico=most)
+        )
 
     def _most_usd_pico(self, intent: Intent) -> int | None:
         asked = (
@@ -185,7 +191,7 @@ class KeyedAdmission:
             bucket.give_back(tokens)
 
 
-def _bucket(buckets: dict[str, Bucket], key_id: str, limit: int) -> Bucket:
+def _bucket(buckets: dict[str, Bucket], key_id: str, *, limit: int) -> Bucket:
     found = buckets.get(key_id)
     if found is None:
         found = buckets[key_id] = Bucket(limit)
@@ -194,7 +200,7 @@ def _bucket(buckets: dict[str, Bucket], key_id: str, limit: int) -> Bucket:
     return found
 
 
-def _told(what: bytes, bucket: Bucket, now_us: int) -> tuple[tuple[bytes, bytes], ...]:
+def _told(what: bytes, bucket: Bucket, *, now_us: int) -> tuple[tuple[bytes, bytes], ...]:
     return (
         (b"x-ratelimit-limit-" + what, b"%d" % bucket.limit),
         (b"x-ratelimit-remaining-" + what, b"%d" % bucket.remaining(now_us)),

@@ -6,6 +6,7 @@ hot path calls, on the event loop that opened them.
 
 import asyncio
 import contextlib
+import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -93,7 +94,7 @@ class Books:
             refuse_unpriced=settings.refuse_unpriced,
         )
         self.admission: Admission = self.keyed
-        self.accounting: Accounting = OutboxAccounting(outbox, self.keyed, context)
+        self.accounting: Accounting = OutboxAccounting(outbox, self.keyed, context=context)
         OUTBOX_ROOM.set_function(lambda: outbox.room_bytes)
         OPEN_INTENTS.set_function(lambda: outbox.open_intents)
 
@@ -197,6 +198,8 @@ async def opened(settings: BooksSettings) -> AsyncIterator[Books]:
         OutboxLimits(capacity_bytes=settings.outbox_capacity_bytes, segment_bytes=settings.outbox_segment_bytes),
     )
     await outbox.start()
+    # The default 5 ms is how long a thread whose disk has answered may wait for one that handles requests.
+    sys.setswitchinterval(0.000_5)
     books = Books(settings, outbox)
     refreshing = asyncio.create_task(books.keep_fresh(), name="refresh keys and budgets")
     try:

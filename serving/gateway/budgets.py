@@ -47,7 +47,7 @@ class _Hold:
 
     __slots__ = ("accounts", "amount_usd_pico", "settled", "tenant_id")
 
-    def __init__(self, tenant_id: str, accounts: tuple[Account, ...], amount_usd_pico: int) -> None:
+    def __init__(self, tenant_id: str, accounts: tuple[Account, ...], *, amount_usd_pico: int) -> None:
         self.tenant_id = tenant_id
         self.accounts = accounts
         self.amount_usd_pico = amount_usd_pico
@@ -113,7 +113,7 @@ class Budgets:
             accounts.append(account)
         for account in accounts:
             account.held_usd_pico += amount_usd_pico
-        self._holds[event_id] = _Hold(tenant_id, tuple(accounts), amount_usd_pico)
+        self._holds[event_id] = _Hold(tenant_id, tuple(accounts), amount_usd_pico=amount_usd_pico)
         return None
 
     def settle(self, event_id: str, cost_usd_pico: int | None) -> None:
@@ -138,7 +138,7 @@ class Budgets:
         accounts = tuple(self._account(budget, at_us) for budget in self._matching(tenant_id, feature))
         if not accounts or event_id in self._holds:
             return
-        hold = self._holds[event_id] = _Hold(tenant_id, accounts, 0)
+        hold = self._holds[event_id] = _Hold(tenant_id, accounts, amount_usd_pico=0)
         hold.settled = True
         self._change(hold, amount_usd_pico)
 

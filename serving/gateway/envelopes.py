@@ -119,11 +119,11 @@ def _envelope(intent: Intent, outcome: Outcome | None) -> _Envelope:
     if outcome is None:
         envelope.in_progress = True
     else:
-        _add_outcome(envelope, intent, outcome)
+        _add_outcome(envelope, intent, outcome=outcome)
     return envelope
 
 
-def _add_outcome(envelope: _Envelope, intent: Intent, outcome: Outcome) -> None:
+def _add_outcome(envelope: _Envelope, intent: Intent, *, outcome: Outcome) -> None:
     envelope.http_status = outcome.http_status
     envelope.first_token_at_us = outcome.first_token_at_us
     envelope.ended_at_us = outcome.ended_at_us

@@ -37,7 +37,7 @@ class Segment:
 
     __slots__ = ("at", "fd", "path", "size")
 
-    def __init__(self, path: Path, fd: int, size: int) -> None:
+    def __init__(self, path: Path, fd: int, *, size: int) -> None:
         self.path = path
         self.fd = fd
         self.size = size
@@ -123,7 +123,7 @@ def new_segment(folder: Path, number: int, *, size: int) -> Segment:
         raise
     hidden.rename(path)
     sync_folder(folder)
-    return Segment(path, fd, size)
+    return Segment(path, fd, size=size)
 
 
 def remove(folder: Path) -> None:

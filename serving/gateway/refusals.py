@@ -101,7 +101,7 @@ def unpriced(model: str) -> Refusal:
     )
 
 
-def exhausted(budget: Budget, used_usd_pico: int, most_usd_pico: int) -> Refusal:
+def exhausted(budget: Budget, *, used_usd_pico: int, most_usd_pico: int) -> Refusal:
     """A budget has no room for the most this request can cost."""
     whose = "the tenant" if budget.feature is None else f"feature {budget.feature!r:.100}"
     return Refusal(

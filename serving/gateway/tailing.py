@@ -60,7 +60,7 @@ class Tail:
 
     def _here(self, at_most_bytes: int) -> list[Frame]:
         segment, offset = self.place
-        data = _pread(epochs.segment_path(self.folder, segment), offset, max(at_most_bytes, MAX_FRAME_BYTES))
+        data = _pread(epochs.segment_path(self.folder, segment), offset, size=max(at_most_bytes, MAX_FRAME_BYTES))
         found = list(frames(data))
         if found:
             self.place = Place(segment, offset + found[-1].end)
@@ -70,13 +70,13 @@ class Tail:
         """The next segment with anything in it."""
         for number in epochs.segments(self.folder):
             if number > self.place.segment:
-                data = _pread(epochs.segment_path(self.folder, number), 0, MAX_FRAME_BYTES)
+                data = _pread(epochs.segment_path(self.folder, number), 0, size=MAX_FRAME_BYTES)
                 if next(frames(data), None) is not None:
                     return number
         return None
 
 
-def _pread(path: Path, offset: int, size: int) -> bytes:
+def _pread(path: Path, offset: int, *, size: int) -> bytes:
     try:
         fd = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

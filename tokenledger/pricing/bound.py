@@ -32,13 +32,13 @@ class Bounds:
         slots = [found.slot(at_us, total) for total in totals]
         if found.surcharge is not None:
             slots.append(found.surcharge.slot(at_us, input_tokens))
-        most = [self._of_slot(slot, input_tokens, output_tokens) for slot in slots]
+        most = [self._of_slot(slot, input_tokens=input_tokens, output_tokens=output_tokens) for slot in slots]
         base = [amount for amount in most[: len(totals)] if amount is not None]
         if not base:
             return None
         return max(base) + sum(amount or 0 for amount in most[len(totals) :])
 
-    def _of_slot(self, slot: Slot, input_tokens: int, output_tokens: int) -> int | None:
+    def _of_slot(self, slot: Slot, *, input_tokens: int, output_tokens: int) -> int | None:
         rates = self._dearest.get(slot)
         if rates is None:
             rates = self._dearest[slot] = (_dearest(slot, _INPUTS), _dearest(slot, _OUTPUTS))
@@ -59,7 +59,7 @@ def _dearest(slot: Slot, meters: Iterable[str]) -> Rate | None:
 
 
 def _amount(rate: Rate | None, tokens: int) -> int:
-    """Rounded up, and some more: a bill has several lines, each rounds once, and a bound may not fall below their sum."""
+    """Rounded up, and some more: a bill has several lines that each round once, and a bound is not below their sum."""
     if rate is None or not tokens:
         return 0
     return max(tokens, rate.minimum_quantity) * rate.contracted_pico // rate.contracted_per + _ROUNDING_USD_PICO
