@@ -77,6 +77,8 @@ async def serve(gateway: Gateway, path: Path) -> None:
     watching = loop.create_task(_watch(source, gateway))
     try:
         await server.serve()
+        # Calls that outlived the patience were cancelled; each still has its outcome to tell.
+        await asyncio.gather(*server.server_state.tasks, return_exceptions=True)
     finally:
         watching.cancel()
         gateway.fleet.close()
