@@ -1,6 +1,6 @@
 """Writes the published contracts from `tokenledger.records`; `--check` only says whether they are fresh.
 
-uv run python -m schemas.gen             write json/, FIELDS.md and asyncapi.yaml
+uv run python -m schemas.gen             write json/, FIELDS.md, asyncapi.yaml and docs/features.md
 uv run python -m schemas.gen --check     status 1 where one of them is stale
 uv run python -m schemas.gen --publish   keep a pinned copy of the schemas under the version in pyproject.toml
 """
@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from schemas.asyncapi import asyncapi
 from schemas.compat import publish
+from schemas.features import feature_page
 from schemas.glossary import glossary
 from schemas.headers import raw_headers_schema, rejected_headers_schema
 from schemas.json_schema import DIALECT, record_schema
@@ -46,6 +47,7 @@ def generated_files() -> dict[str, str]:
         **{f"json/{name}": text for name, text in schema_files().items()},
         "FIELDS.md": f"<!-- {_NOTE} -->\n{glossary()}",
         "asyncapi.yaml": f"# {_NOTE}\n{asyncapi()}",
+        "../docs/features.md": f"<!-- {_NOTE} -->\n{feature_page()}",
     }
 
 

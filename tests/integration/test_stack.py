@@ -61,7 +61,19 @@ def test_a_password_is_asked_over_tcp_and_none_over_the_private_socket(stack: Ru
 
 
 @pytest.mark.parametrize(
-    "name", ["postgres", "kafka", "jobmanager", "taskmanager", "price_job", "windows_job", "writer", "compact"]
+    "name",
+    [
+        "postgres",
+        "kafka",
+        "redis",
+        "jobmanager",
+        "taskmanager",
+        "price_job",
+        "windows_job",
+        "writer",
+        "compact",
+        "pusher",
+    ],
 )
 def test_a_killed_program_comes_back_and_the_stack_is_healthy(stack: RunningStack, name: str) -> None:
     dead = stack.kill(name)

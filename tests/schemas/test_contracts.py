@@ -28,12 +28,13 @@ def test_the_committed_contracts_are_what_the_records_say() -> None:
 
 
 def test_a_stale_contract_is_named_with_the_command_that_mends_it(tmp_path: Path) -> None:
-    (tmp_path / "json").mkdir()
+    folder = tmp_path / "schemas"
     for path, text in gen.generated_files().items():
-        (tmp_path / path).write_text(text)
-    (tmp_path / "FIELDS.md").write_text("something else")
-    (tmp_path / "json" / "left_over.schema.json").write_text("{}")
-    assert gen.stale_files(tmp_path) == ["FIELDS.md", "json/left_over.schema.json"]
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    (folder / "FIELDS.md").write_text("something else")
+    (folder / "json" / "left_over.schema.json").write_text("{}")
+    assert gen.stale_files(folder) == ["FIELDS.md", "json/left_over.schema.json"]
 
 
 def test_the_check_command_answers_with_its_status() -> None:
