@@ -70,7 +70,7 @@ class Figures:
 
 def request(key: str, *, stream: bool) -> bytes:
     """A request of about 0.4 kB, as the SDKs send it."""
-    body = json.dumps({"model": "gpt-4o-mini", "messages": _MESSAGES, "max_tokens": 64, "stream": stream})
+    body = _body(stream=stream)
     head = (
         "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer "
         f"{key}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -78,18 +78,25 @@ def request(key: str, *, stream: bool) -> bytes:
     return (head + body).encode()
 
 
+def _body(*, stream: bool) -> str:
+    return json.dumps({"model": "gpt-4o-mini", "messages": _MESSAGES, "max_tokens": 64, "stream": stream})
+
+
 def wrk(proxy: Proxy, *, stream: bool, seconds: int) -> int:
     """Requests answered under full load."""
-    raw = request(proxy.key, stream=stream).decode()
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(f"request = function() return [==[{raw}]==] end\n")
+        script.write(
+            'wrk.method = "POST"\nwrk.path = "/v1/chat/completions"\n'
+            'wrk.headers["content-type"] = "application/json"\n'
+            f'wrk.headers["authorization"] = "Bearer {proxy.key}"\nwrk.body = [==[{_body(stream=stream)}]==]\n'
+        )
         script.flush()
         command = ["wrk", "-t1", f"-c{_CONNECTIONS}", f"-d{seconds}s", "--timeout", "20s", "-s", script.name]
         said = _load(*command, f"http://127.0.0.1:{proxy.port}").stdout.decode()
-    if bad := re.search(r"Non-2xx or 3xx responses: \d+|Socket errors: .*", said):
-        print(f"  {proxy.name}: {bad.group()}")
     found = re.search(r"(\d+) requests in", said)
     assert found, said
+    if bad := re.search(r"Non-2xx or 3xx responses: (\d+)|Socket errors: .*", said):
+        print(f"  {proxy.name}: {bad.group()} of {found.group(1)}")
     return int(found.group(1))
 
 
