@@ -93,6 +93,8 @@ class Books:
             clock_us=clock_us,
             refuse_unpriced=settings.refuse_unpriced,
         )
+        self.stale = False
+        """Whether nobody looks at the ledger any more."""
         self.admission: Admission = self.keyed
         self.accounting: Accounting = OutboxAccounting(outbox, self.keyed, context=context)
         OUTBOX_ROOM.set_function(lambda: outbox.room_bytes)
@@ -100,13 +102,13 @@ class Books:
 
     def ready(self) -> bool:
         """Whether keys, budgets and spending were loaded once and the outbox takes intents: `/readyz`."""
-        return self.keyed.open and self._outbox.room_bytes > 0
+        return self.keyed.open and self._outbox.room_bytes > 0 and not self.stale
 
     async def refresh(self) -> bool:
         """One look at the ledger; whether it answered. What was seen before holds on if not."""
         try:
             await self._look()
-        except (psycopg.Error, TooPowerfulError) as error:
+        except (psycopg.Error, TooPowerfulError, OSError) as error:
             REFRESHES.labels("failed").inc()
             log.warning("the ledger was not read", extra={"facts": {"error": str(error).strip()}})
             await asyncio.to_thread(self._disconnect)
@@ -173,9 +175,12 @@ class Books:
 
     async def keep_fresh(self) -> None:
         """Look again and again, until cancelled."""
-        while True:
-            await self.refresh()
-            await asyncio.sleep(self._settings.refresh_interval_ms / 1000)
+        try:
+            while True:
+                await self.refresh()
+                await asyncio.sleep(self._settings.refresh_interval_ms / 1000)
+        finally:
+            self.stale = True
 
     def close(self) -> None:
         """Leave the ledger."""

@@ -46,21 +46,24 @@ class Tail:
     def __init__(self, folder: Path, place: Place = BEGINNING) -> None:
         self.folder = folder
         self.place = place
+        self._read_bytes = MAX_FRAME_BYTES
 
-    def read(self, *, at_most_bytes: int = _READ_BYTES) -> list[Intent | Outcome]:
+    def read(self) -> list[Intent | Outcome]:
         """What is there to be read, oldest first; empty where nothing more is written yet."""
-        found = self._here(at_most_bytes)
+        found = self._here()
         while not found and (later := self._begun_later()) is not None:
             # Once more: the writer may have added to this segment before it began the next.
-            found = self._here(at_most_bytes)
+            found = self._here()
             if not found:
                 self.place = Place(later, 0)
-                found = self._here(at_most_bytes)
+                found = self._here()
+        # A quiet segment is looked at often and is all zeros, so little of it is read.
+        self._read_bytes = min(2 * self._read_bytes, _READ_BYTES) if found else MAX_FRAME_BYTES
         return [decoded for frame in found if (decoded := _decoded(frame)) is not None]
 
-    def _here(self, at_most_bytes: int) -> list[Frame]:
+    def _here(self) -> list[Frame]:
         segment, offset = self.place
-        data = _pread(epochs.segment_path(self.folder, segment), offset, size=max(at_most_bytes, MAX_FRAME_BYTES))
+        data = _pread(epochs.segment_path(self.folder, segment), offset, size=self._read_bytes)
         found = list(frames(data))
         if found:
             self.place = Place(segment, offset + found[-1].end)
