@@ -94,8 +94,11 @@ class Pusher:
 
     def turn(self) -> None:
         """Take what came, write what is due."""
-        for read in self.topic.read(records=_RECORDS_AT_ONCE, wait_s=_WAIT_S):
-            self._take(read)
+        bad = [read for read in self.topic.read(records=_RECORDS_AT_ONCE, wait_s=_WAIT_S) if not self._take(read)]
+        if bad:
+            # One line however many: a topic full of rubbish must not fill the disk.
+            place = {"records": len(bad), "partition": bad[0].partition, "offset": bad[0].offset}
+            log.warning("records that are no windows, the first at", extra={"facts": place})
         self._ask_ledger()
         if self.topic.caught_up:
             self._tell_redis()
@@ -116,16 +119,16 @@ class Pusher:
         self.online.close()
         self.topic.close()
 
-    def _take(self, read: Read) -> None:
+    def _take(self, read: Read) -> bool:
+        """Whether it is a window at all."""
         window = read.window
         if window is None:
             WINDOWS.labels("undecodable").inc()
-            log.warning("no window", extra={"facts": {"partition": read.partition, "offset": read.offset}})
-            return
+            return False
         taken = self.held.take(window, now_us=time.time_ns() // 1000)
         WINDOWS.labels(taken.value).inc()
         if taken is not Taken.COUNTED:
-            return
+            return True
         entity = entity_of(window)
         new = self.topic.is_new(read)
         if new:
@@ -133,6 +136,7 @@ class Pusher:
         # Of whom only part of the hour was read again, Redis knows more than we do.
         if new or self.held.event_at_us(entity) - _SPAN_US >= self._began_us:
             self._dirty[entity] = None
+        return True
 
     def _rows_of(self, entity: Entity, *, known_at_us: int) -> Iterator[Row]:
         for view, said in self.held.features(entity):

@@ -103,6 +103,8 @@ INNER_ROOMS = {
 """Inside the library: room → rooms it may import beside itself."""
 
 CATCH_ALL = {
+    "feature_repo/pusher.py": "process wiring: the supervisor restarts what ends here",
+    "feature_repo/redis_connection.py": "closes the connection and raises again",
     "flink_jobs/outcome.py": "the job's last line of defence: a defect of ours rejects the record, the stream goes on",
     "ledger/ahead.py": "a thread hands what it caught to its reader, who raises it again",
     "ledger/compact.py": "process wiring: the supervisor restarts what ends here",
