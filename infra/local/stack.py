@@ -87,11 +87,15 @@ class Stack:
             message = f"stack: {job!r} has no state to keep; restart {' and '.join(TASKMANAGERS)} instead"
             raise ValueError(message)
         self.supervision.stop_program(job)
-        self.say(f"{job:<13} savepoint {savepoint.stop(self.layout, job)}")
-        # The embedded interpreter reads changed code only when it starts.
-        for name in (*TASKMANAGERS, job):
-            self.restart(name)
-        self.say(f"{job:<13} goes on")
+        try:
+            self.say(f"{job:<13} savepoint {savepoint.stop(self.layout, job)}")
+            # The embedded interpreter reads changed code only when it starts.
+            for name in TASKMANAGERS:
+                self.restart(name)
+        finally:
+            self.supervision.start_program(job)
+        [program] = [program for program in self.programs() if program.name == job]
+        self._start(self.supervision, program)
 
     def programs(self) -> tuple[Program, ...]:
         """The programs of this stack, in start order."""
