@@ -7,6 +7,7 @@ leaves in the same step in which the ledger's sum that contains it comes in, so 
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -198,7 +199,12 @@ def period_start_us(period: str, at_us: int) -> int:
     """When the UTC day or month of an instant began."""
     if period == "day":
         return at_us - at_us % _DAY_US
-    moment = datetime.fromtimestamp(at_us // 1_000_000, UTC)
+    return _month_start_us(at_us // _DAY_US)
+
+
+@lru_cache(maxsize=64)
+def _month_start_us(day_no: int) -> int:
+    moment = datetime.fromtimestamp(day_no * 86_400, UTC)
     return int(datetime(moment.year, moment.month, 1, tzinfo=UTC).timestamp()) * 1_000_000
 
 
