@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec.structs import astuple
 
 from tokenledger.normalise.envelope import MAX_TEXT_CHARS, MAX_TOKEN_TIMES, Envelope, MeasuredTimes, bound_text
 from tokenledger.normalise.providers import Provider, find_provider, provider_of_url
@@ -53,15 +54,11 @@ def assemble(raw: RawEvent, envelope: Envelope, reading: Reading) -> Call:
     )  # fmt: skip
 
 
-# Fields that a call takes over from its envelope as they are; a blank text is absent.
-_STATED: Final = (
-    "container_id", "operation_id", "attempt_no", "attempt_role",
-    "environment", "cost_centre", "user_id", "api_key_id", "session_id",
-    "billing_account", "commitment_id", "deployment_id", "replica_id", "engine",
-    "processing", "region", "data_region", "route", "route_tier", "decision_id", "prompt_id", "prompt_version",
-    "trace_id", "span_id", "error_type", "kv_token_us",
-)  # fmt: skip
-_stated: Final = attrgetter(*_STATED)
+_FIELDS: Final = Envelope.__struct_fields__
+_SELDOM_FROM: Final = _FIELDS.index("environment")
+STATED: Final = _FIELDS[_SELDOM_FROM : _FIELDS.index("request")]
+"""What a call takes over from its envelope as it is; a blank text is absent."""
+_NOTHING: Final = (None,) * (len(_FIELDS) - _SELDOM_FROM)
 
 # Fields of the reading that few replies fill in. They outrank what the envelope says: they tell what was served.
 _READ: Final = ("host_provider", "processing", "speed", "region", "error_type", "engine", "deployment_id")
@@ -71,25 +68,28 @@ _read: Final = attrgetter(*_READ)
 def _seldom_there(raw: RawEvent, envelope: Envelope, reading: Reading, *, provider: Provider | None) -> dict[str, Any]:
     """What few calls have, by name."""
     fields: dict[str, Any] = {}
-    for name in compress(_STATED, _stated(envelope)):
-        fields[name] = getattr(envelope, name)
+    seldom = astuple(envelope)[_SELDOM_FROM:]
+    if seldom != _NOTHING:
+        for name in compress(STATED, seldom):
+            fields[name] = getattr(envelope, name)
+        _add_checked(fields, envelope)
     for name in compress(_READ, _read(reading)):
         fields[name] = _short(getattr(reading, name))
     if reading.billed_usd_pico is not None:
         fields["billed_usd_pico"] = reading.billed_usd_pico
     if reading.shares:
         fields["shares"] = reading.shares
-    if envelope.request and (tier := _bounded(envelope.request.get("service_tier"))):
-        fields["service_tier_requested"] = tier
     if envelope.timings_us is not None or reading.timings is not None:
         fields["timings"] = _timings(envelope.timings_us, reading.timings)
     if provider is not None and provider.self_hosted and "engine" not in fields:
         fields["engine"] = provider.name
-    _add_checked(fields, raw, envelope)
+    sequence = raw.headers.get("ce_sequence")
+    if sequence and sequence.isdigit() and len(sequence) < 19:  # noqa: PLR2004 - fits an int64
+        fields["ce_sequence"] = int(sequence)
     return fields
 
 
-def _add_checked(fields: dict[str, Any], raw: RawEvent, envelope: Envelope) -> None:
+def _add_checked(fields: dict[str, Any], envelope: Envelope) -> None:
     """What is taken over only where it makes sense."""
     if envelope.cache_hit is not None:
         fields["cache_hit"] = envelope.cache_hit
@@ -105,9 +105,8 @@ def _add_checked(fields: dict[str, Any], raw: RawEvent, envelope: Envelope) -> N
         fields["claimed_usd_pico"] = claimed
     if envelope.token_times_us:
         fields["token_times_us"] = tuple(envelope.token_times_us[:MAX_TOKEN_TIMES])
-    sequence = raw.headers.get("ce_sequence")
-    if sequence and sequence.isdigit() and len(sequence) < 19:  # noqa: PLR2004 - fits an int64
-        fields["ce_sequence"] = int(sequence)
+    if envelope.request and (tier := _bounded(envelope.request.get("service_tier"))):
+        fields["service_tier_requested"] = tier
 
 
 def _unstated_model(envelope: Envelope, reading: Reading) -> str | None:

@@ -63,12 +63,6 @@ class Envelope(msgspec.Struct, gc=False):
     """Request URL or path; names the provider or the model where nothing else does."""
     request_model: Text | None = None
     """The model that was asked for; `request.model` where absent."""
-    request: dict[str, Any] | None = None
-    """The request body, or the part of it that bears on price: `stream`, `service_tier`, …"""
-    http_status: int | None = None
-    """HTTP status of the reply."""
-    response_headers: dict[str, Any] | None = None
-    """Response headers that bear on usage; other headers need not be sent."""
     response: Any = None
     """The provider's JSON body, decoded."""
     events: list[StreamEvent] | None = None
@@ -77,24 +71,31 @@ class Envelope(msgspec.Struct, gc=False):
     """The raw body, instead of `response`."""
     stream_text: str | None = None
     """The raw SSE or NDJSON text, instead of `events`."""
+    response_headers: dict[str, Any] | None = None
+    """Response headers that bear on usage; other headers need not be sent."""
     started_at_us: Instant | None = None
     """When the producer sent the request, µs UTC; chooses the price."""
     first_token_at_us: Instant | None = None
     """When the producer saw the first token, µs UTC."""
     ended_at_us: Instant | None = None
     """When the producer saw the last byte, µs UTC."""
-    token_times_us: list[Instant] | None = None
-    """Instants at which chunks came, µs UTC; the first 64 are kept."""
-    timings_us: MeasuredTimes | None = None
-    """Durations measured in the producer's own process, µs."""
     tenant_id: str | None = None
     """The tenant by the producer's word; compared with the credential's, never used."""
-    environment: Text | None = None
-    """`production`, `staging`, …"""
     project: Text | None = None
     """Project."""
     feature: Text | None = None
     """Product feature the call served."""
+    aborted: bool | None = None
+    """The caller broke the call off before its end."""
+    in_progress: bool | None = None
+    """Nothing has come back yet; another record of this event will say what did, and counts before this one."""
+    usage_source: Text | None = None
+    """`counted` or `estimated` where the counts are not the provider's."""
+
+    # From here on, what few envelopes state: a call takes it over by name, and all of it is passed over at once where
+    # nothing is there. First what it takes over as it is,
+    environment: Text | None = None
+    """`production`, `staging`, …"""
     cost_centre: Text | None = None
     """Cost centre."""
     user_id: Text | None = None
@@ -119,8 +120,6 @@ class Envelope(msgspec.Struct, gc=False):
     """Region or geography profile that served, where the reply does not say so."""
     data_region: Text | None = None
     """Where data had to stay (residency)."""
-    tags: Annotated[dict[Text, Text], msgspec.Meta(max_length=MAX_TAGS)] | None = None
-    """At most 16 free labels."""
     operation_id: Text | None = None
     """What the caller wanted done; retries and hedges share it."""
     attempt_no: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] | None = None
@@ -129,10 +128,6 @@ class Envelope(msgspec.Struct, gc=False):
     """`primary`, `retry`, `hedge`, `verify` or `escalation`."""
     container_id: Text | None = None
     """Id of the batch file or export this call was split from."""
-    container_part: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
-    """Position in that container, from 0."""
-    revision: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
-    """Raised when the producer restates an earlier record; the greatest wins."""
     trace_id: Text | None = None
     """W3C trace id."""
     span_id: Text | None = None
@@ -147,18 +142,28 @@ class Envelope(msgspec.Struct, gc=False):
     """Tier the router chose."""
     decision_id: Text | None = None
     """The router's decision."""
-    cache_hit: bool | None = None
-    """Answered from the gateway's own cache; the provider was not called."""
-    aborted: bool | None = None
-    """The caller broke the call off before its end."""
-    in_progress: bool | None = None
-    """Nothing has come back yet; another record of this event will say what did, and counts before this one."""
     error_type: Text | None = None
     """Why nothing came back, where the reply does not say so."""
-    usage_source: Text | None = None
-    """`counted` or `estimated` where the counts are not the provider's."""
     kv_token_us: Duration | None = None
     """KV-cache occupancy of a self-hosted call: tokens × µs."""
+
+    # then what it looks at first.
+    request: dict[str, Any] | None = None
+    """The request body, or the part of it that bears on price: `stream`, `service_tier`, …"""
+    http_status: int | None = None
+    """HTTP status of the reply."""
+    token_times_us: list[Instant] | None = None
+    """Instants at which chunks came, µs UTC; the first 64 are kept."""
+    timings_us: MeasuredTimes | None = None
+    """Durations measured in the producer's own process, µs."""
+    tags: Annotated[dict[Text, Text], msgspec.Meta(max_length=MAX_TAGS)] | None = None
+    """At most 16 free labels."""
+    container_part: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
+    """Position in that container, from 0."""
+    revision: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
+    """Raised when the producer restates an earlier record; the greatest wins."""
+    cache_hit: bool | None = None
+    """Answered from the gateway's own cache; the provider was not called."""
     claimed_usd: Any = None
     """What the producer says the call cost, in USD; compared, never charged."""
 
