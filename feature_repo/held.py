@@ -85,7 +85,8 @@ class _Entry:
     def __init__(self) -> None:
         self.minutes: dict[int, bytes] = {}
         self.newest_us = 0
-        self.sums = {span_us: _Sums() for span_us in _SPANS_US}
+        self.sums: dict[int, _Sums] = {}
+        """Made when first asked for: reading hours again after a start costs no sums nobody asks for."""
 
     def take(self, window: FeatureWindow) -> Taken:
         start_us = window.window_start_at_us
@@ -118,7 +119,17 @@ class _Entry:
     def over(self, span_us: int) -> FeatureWindow:
         """The minutes of the span that ends with the newest one."""
         newest = _unpack(self.minutes[self.newest_us])
+        if not self.sums:
+            self._sum()
         return self.sums[span_us].window(newest) if span_us in self.sums else newest
+
+    def _sum(self) -> None:
+        self.sums = {span_us: _Sums() for span_us in _SPANS_US}
+        for start_us, packed in self.minutes.items():
+            window = _unpack(packed)
+            for span_us, sums in self.sums.items():
+                if start_us > self.newest_us - span_us:
+                    sums.add(window)
 
 
 _pack: Final = msgspec.msgpack.Encoder().encode

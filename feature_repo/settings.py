@@ -59,7 +59,7 @@ class PusherSettings:
     metrics_port: int | None
     """Port of /metrics and /healthz on 127.0.0.1; None for neither."""
     most_entities: int
-    """Entities whose last hour is held, of each about 60 KB when it is busy."""
+    """Entities whose last hour is held, of each about 130 KB when it is busy."""
     history_every_s: float
     """Pause between two files of history."""
     history_keep_days: int
@@ -76,7 +76,7 @@ class PusherSettings:
             redis=RedisSettings.from_environment(environment, user="pusher"),
             folder=features_folder(environment),
             metrics_port=int(port) if port else None,
-            most_entities=int(environment.get("TOKENLEDGER_PUSHER_MOST_ENTITIES", "10000")),
+            most_entities=int(environment.get("TOKENLEDGER_PUSHER_MOST_ENTITIES", "5000")),
             history_every_s=float(environment.get("TOKENLEDGER_PUSHER_HISTORY_EVERY_S", "30")),
             history_keep_days=int(environment.get("TOKENLEDGER_PUSHER_HISTORY_KEEP_DAYS", "400")),
             spend_every_s=float(environment.get("TOKENLEDGER_PUSHER_SPEND_EVERY_S", "15")),

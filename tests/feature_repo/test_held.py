@@ -56,13 +56,15 @@ def _batch(told: Sequence[FeatureWindow], span_us: int) -> TrafficFeatures:
     return features(merged, span_us=span_us)
 
 
-@given(_windows)
-def test_running_sums_say_what_a_batch_says(told: list[FeatureWindow]) -> None:
+@given(_windows, st.booleans())
+def test_running_sums_say_what_a_batch_says(told: list[FeatureWindow], asked_between: bool) -> None:  # noqa: FBT001
     # Of equals the library may take either: here the first counts, so they must not differ.
     told = list({(one.window_start_at_us, one.revision, one.calls): one for one in reversed(told)}.values())
     held = Held(most_entities=10)
     for window in told:
         held.take(window, now_us=2 * _START_US)
+        if asked_between:
+            list(held.features(_ENTITY))
 
     newest_us = max(one.window_start_at_us for one in told)
     assert held.event_at_us(_ENTITY) == newest_us + MINUTE_US
