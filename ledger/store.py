@@ -304,8 +304,8 @@ def add_rejected(connection: Connection, rejected: Sequence[tuple[Received, Reje
     connection.cursor().executemany(
         """
         INSERT INTO rejected (kept_topic, kept_partition, kept_offset, reason, field, detail, stage, tenant_id,
-            event_id, topic, partition, "offset", append_at_us, attempt_no, code_version, posted_at_us)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+            event_id, topic, partition, "offset", append_at_us, attempt_no, code_version, ce_source, posted_at_us)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         ON CONFLICT DO NOTHING
         """,
         [(one.topic, one.partition, one.offset, *_without_nul(rejected_), posted_at_us) for one, rejected_ in rejected],

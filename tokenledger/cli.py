@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "costs": ("tokenledger.commands.costs", "the cost table, from the ledger"),
     "router": ("tokenledger.commands.router", "train, judge and promote the router that picks a model tier"),
     "verify": ("tokenledger.commands.verify", "prove that the ledger holds every record once and its sums agree"),
+    "rejected": ("tokenledger.commands.rejected", "list, look at and replay what could not be understood"),
     "keys": ("tokenledger.commands.keys", "make, list and revoke keys of the gateway"),
     "budgets": ("tokenledger.commands.budgets", "set, list and remove what tenants may spend by the gateway"),
 }

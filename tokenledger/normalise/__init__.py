@@ -42,6 +42,7 @@ def reject(raw: RawEvent, reason: Reason, *, field: str, detail: str, stage: str
         offset=raw.offset,
         append_at_us=raw.append_at_us,
         attempt_no=_attempt_no(raw),
+        ce_source=clean_header(raw.headers.get("ce_source", b"")),
     )
 
 

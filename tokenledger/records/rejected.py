@@ -32,3 +32,5 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     """How often this record was tried: 1 on first sight, raised by each replay."""
     code_version: str = ""
     """Version of the code that refused it."""
+    ce_source: str | None = None
+    """CloudEvents source: who produced it, where it says so. Travels in the producer's own header."""

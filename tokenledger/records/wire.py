@@ -8,6 +8,8 @@ from tokenledger.records.raw import RawEvent
 from tokenledger.records.reasons import Reason
 from tokenledger.records.rejected import Rejected
 
+_SOURCE_CHARACTERS = 256
+
 # Decimals occur only inside `raw_usage`, which is kept as the provider wrote it.
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _decoder = msgspec.json.Decoder(PricedCall)
@@ -65,10 +67,16 @@ def decode_rejected(headers: dict[str, bytes]) -> Rejected:
             append_at_us=int(text["origin_append_at_us"]),
             attempt_no=int(text["attempt_no"]),
             code_version=text["code_version"],
+            ce_source=_source(headers.get("ce_source", b"")),
         )
     except KeyError as missing:
         message = f"rejected record: header {missing} is missing; expected {sorted(_REJECTED_HEADERS)}"
         raise ValueError(message) from None
+
+
+def _source(header: bytes) -> str | None:
+    """The producer's own header, which may hold anything."""
+    return header.decode("utf-8", "replace").replace("\0", "\ufffd")[:_SOURCE_CHARACTERS].strip() or None
 
 
 _REJECTED_HEADERS = frozenset(rejected_headers(Rejected(reason=Reason.EMPTY)))
