@@ -49,7 +49,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     stalled_ms: Positive = 60_000
     """How long a client may refuse to read before its connection is closed."""
     reply_bytes: Positive = 33_554_432
-    """Largest reply that is not streamed, and largest single event of one that is."""
+    """Largest reply that is not streamed; a single event of a stream may have 4 MiB."""
     connections: Positive = 20_000
     """Open client connections; one more is closed at once."""
 
@@ -178,7 +178,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All of it. `plain` keeps the tables other parts of the gateway check for themselves."""
+    """All of it."""
 
     listen: Listen = Listen()
     """Where the gateway answers."""

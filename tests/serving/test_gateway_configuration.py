@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.gateway import reference
 from serving.gateway.configuration import ConfigurationError, configuration_of
 from serving.gateway.deadlines import Deadlines
 from serving.gateway.fleet import Fleet
@@ -122,3 +123,7 @@ def test_a_line_for_connections_is_fair_and_loses_no_place() -> None:
         assert (order, pool.busy) == ([0, 2, 3], 0)
 
     asyncio.run(scenario())
+
+
+def test_the_reference_page_is_fresh() -> None:
+    assert reference.PAGE.read_text() == reference.page(), "make it fresh with: python -m serving.gateway.reference"
