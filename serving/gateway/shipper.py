@@ -185,8 +185,10 @@ def run(settings: ShipperSettings, stop: Stop) -> None:
     root = settings.outbox_folder
     root.mkdir(parents=True, exist_ok=True)
     lock = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    # Two shippers would delete under each other; the second waits for the first to end.
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    while not _locked(lock):
+        if stop.asked:
+            return
+        time.sleep(_POLL_S)
     epochs.remove_unborn(root, older_than_s=_ABANDONED_AFTER_S)
     pulse = Pulse(limit_s=60.0)
     serve(settings.metrics_port, pulse)
@@ -196,6 +198,15 @@ def run(settings: ShipperSettings, stop: Stop) -> None:
         if not shipper.turn(stop, pulse):
             time.sleep(_POLL_S)
     shipper.close()
+
+
+def _locked(lock: int) -> bool:
+    """Two shippers would delete under each other; the second waits for the first to end."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def main() -> int:

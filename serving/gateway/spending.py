@@ -39,9 +39,10 @@ class Charges(NamedTuple):
     """The newest batch in the snapshot."""
 
 
+# Whatever wrote a row, its transaction's number is in it.
 _VERSION: Final = """
-SELECT (SELECT count(*) FROM api_keys), (SELECT max(created_at_us) FROM api_keys),
-    (SELECT count(revoked_at_us) FROM api_keys), (SELECT count(*) FROM budgets), (SELECT max(set_at_us) FROM budgets)
+SELECT (SELECT count(*) FROM api_keys), (SELECT max(xmin::text::bigint) FROM api_keys),
+    (SELECT count(*) FROM budgets), (SELECT max(xmin::text::bigint) FROM budgets)
 """
 
 _WHOLE: Final = """

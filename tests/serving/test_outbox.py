@@ -22,8 +22,9 @@ from serving.gateway.outbox import Outbox, OutboxLimits
 from serving.gateway.records import Intent, OutboxFullError, Outcome
 from serving.gateway.shipping import EpochShipper
 from serving.gateway.tailing import Tail
-from tests.serving.attempts import intent, outcome
+from tests.serving.attempts import STARTED_AT_US, intent, outcome
 from tokenledger.merge import candidate, resolve
+from tokenledger.normalise.envelope import Envelope
 from tokenledger.process import default_context, process
 from tokenledger.records import PricedCall, RawEvent, Rejected
 
@@ -214,6 +215,16 @@ def test_a_reply_that_contradicts_itself_is_rejected_and_its_call_ends_all_the_s
     assert [type(one) for one in made] == [PricedCall, Rejected, PricedCall]
     call = _calls(sent)["e1"]
     assert (call.call.status, call.price_status, call.call.response_id) == ("ok", "unmetered", "r")
+
+
+def test_the_records_speak_the_envelope_of_the_raw_topic() -> None:
+    known = {field.name for field in msgspec.structs.fields(Envelope)}
+    everything = outcome(
+        token_times_us=(STARTED_AT_US,), timings_us={"admit": 1}, first_token_at_us=1, aborted=True, error_type="x"
+    )
+    for one in (None, everything):
+        raw = raw_event(intent(service_tier="flex", user_id="u", trace_id="t"), one, epoch="x")
+        assert msgspec.json.decode(raw.value or b"").keys() <= known
 
 
 def test_chunks_without_usage_are_estimated_and_marked_so() -> None:
