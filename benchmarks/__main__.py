@@ -4,7 +4,16 @@ import subprocess
 import sys
 
 # In this order: library alone, files, ledger alone, then what needs the whole stack.
-SCRIPTS = ("process_cpu", "price_files", "writer_vs_copy", "feature_reader", "job_vs_identity", "end_to_end", "gateway")
+SCRIPTS = (
+    "process_cpu",
+    "price_files",
+    "writer_vs_copy",
+    "feature_reader",
+    "job_vs_identity",
+    "end_to_end",
+    "feature_freshness",
+    "gateway",
+)
 
 
 def main() -> int:

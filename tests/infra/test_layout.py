@@ -45,3 +45,4 @@ def test_a_socket_fits_its_address_however_deep_the_stack_lies(depth: int) -> No
     longest = layout.postgres_socket / f".s.PGSQL.{layout.ports.postgres}.lock"
     assert len(str(longest).encode()) <= 107
     assert len(str(layout.supervisor_socket).encode()) <= 107
+    assert len(str(layout.redis_socket).encode()) <= 107
