@@ -23,6 +23,7 @@ _MODELS: Final = "/v1/models"
 _TEXT: Final = ((b"content-type", b"text/plain; charset=utf-8"),)
 _METRICS: Final = ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),)
 _OTHER: Final = "other"
+_CLIENT_GONE: Final = 499
 
 
 class App:
@@ -61,7 +62,7 @@ class App:
             return
         await Operation(gateway, incoming, answer=answer, asked=asked, api=api).run()
         route = asked.model if asked.model in gateway.configuration.routes else _OTHER
-        metrics.requests(route, answer.status).inc()
+        metrics.requests(route, answer.status or _CLIENT_GONE).inc()
         metrics.request_seconds(route).observe(now_s() - began_s)
 
     async def _other(self, incoming: Incoming, answer: Answer) -> None:

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from ledger.observing import logger
 from serving.gateway import metrics
 from serving.gateway.connection import Exchange
 from serving.gateway.deadlines import now_s
@@ -13,9 +14,31 @@ from serving.gateway.records import Accounting, Intent, Outcome
 from serving.gateway.replies import Facts
 from serving.gateway.sse import Stream
 
+log = logger("serving.gateway.attempt")
+
 _FIRST_ERROR_STATUS: Final = 400
 _FIRST_SERVER_STATUS: Final = 500
 _NOT_THE_SERVER: Final = frozenset({"client_disconnected", "gateway_stopped", "gateway_failed", "upstream_overloaded"})
+
+
+class _Sparing:
+    """Lets so many a second through: an outage must not drown its own log."""
+
+    def __init__(self, per_second: int) -> None:
+        self._per_second = per_second
+        self._second = 0
+        self._seen = 0
+
+    def one_more(self, at_s: float) -> bool:
+        """Whether one more may pass."""
+        if int(at_s) != self._second:
+            self._second, self._seen = int(at_s), 0
+        self._seen += 1
+        return self._seen <= self._per_second
+
+
+_LOGGED: Final = _Sparing(per_second=10)
+"""Failed attempts that are logged; all of them are counted."""
 
 
 def now_us() -> int:
@@ -74,7 +97,20 @@ class Attempt:
             ),
         )
         self._judge(error)
+        if error is not None and error not in _NOT_THE_SERVER and _LOGGED.one_more(now_s()):
+            self._log(error)
         return cost_usd_pico
+
+    def _log(self, error: str) -> None:
+        facts = {
+            "error": error,
+            "http_status": self.exchange.status if self.exchange is not None else None,
+            "upstream": self.deployment.name,
+            "replica": self.server.name,
+            "operation_id": self.intent.operation_id,
+            "event_id": self.intent.event_id,
+        }
+        log.warning("an attempt failed", extra={"facts": facts})
 
     def _judge(self, error: str | None) -> None:
         """What it says of the replica, and of the upstream's figures."""

@@ -50,6 +50,7 @@ class Operation:
         "_attempts",
         "_began_ns",
         "_began_us",
+        "_route_ns",
         "admitted",
         "answer",
         "api",
@@ -65,6 +66,7 @@ class Operation:
         self._began_us = now_us()
         self._began_ns = time.perf_counter_ns()
         self._attempts = 0
+        self._route_ns = 0
         self.service = service
         self.incoming = incoming
         self.answer = answer
@@ -91,7 +93,9 @@ class Operation:
         if route is None or self.api not in route.apis:
             await self.answer.refuse(unknown_model(asked.model, self.api))
             return
+        choosing_ns = time.perf_counter_ns()
         self.plan = self.service.choose(asked, route, features=self.service.features, deployments=self.deployments)
+        self._route_ns = time.perf_counter_ns() - choosing_ns
         self.service.retries.requested()
         failed = await self._try_all()
         if failed is not None and not incoming.peer.gone:
@@ -122,17 +126,19 @@ class Operation:
 
     async def _may_retry(self, last: Failed, server: Server, *, tried: list[Server]) -> bool:
         """Whether the retry budget has one more; waits a little where the same replica is asked again."""
-        if self.incoming.peer.gone:
-            return False
         if server in tried:
             longest_ms = self.policy.retries.longest_wait_ms
             wait_ms = max(last.retry_after_ms or 0, random.uniform(*_BACKOFF_MS))  # noqa: S311 - no secret
             if wait_ms > longest_ms:
                 return False
             await asyncio.sleep(wait_ms / MILLIS_PER_SECOND)
+        if self.incoming.peer.gone:
+            return False
         if not self.service.retries.take():
             metrics.RETRIES_DENIED.inc()
             return False
+        # The next attempt begins here; the last one's time is its own.
+        self._began_us, self._began_ns, self._route_ns = now_us(), time.perf_counter_ns(), 0
         return True
 
     async def _give_up(self, failed: Failed) -> None:
@@ -150,6 +156,10 @@ class Operation:
         except UpstreamError as error:
             server.breaker.undecided()
             return Failed(refusal=refused(503, f"upstream {deployment.name} has no room", code=error.kind))
+        if self.incoming.peer.gone:
+            server.pool.leave()
+            server.breaker.undecided()
+            return Failed(is_final=True)
         attempt = None
         try:
             attempt = await self._intended(deployment, server, role=role)
@@ -182,7 +192,8 @@ class Operation:
         self._attempts += 1
         attempt = Attempt(self.service.accounting, intent, deployment=deployment, server=server)
         admitted_ns = time.perf_counter_ns() - self._began_ns
-        attempt.timings_us["admit"] = admitted_ns // 1_000
+        attempt.timings_us["admit"] = (admitted_ns - self._route_ns) // 1_000
+        attempt.timings_us["route"] = self._route_ns // 1_000
         metrics.admit_seconds(self.asked.model).observe(admitted_ns / 1e9)
         return attempt
 
