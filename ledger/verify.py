@@ -2,6 +2,7 @@
 
 The law: per raw partition, what was seen is [start of the log when the writer first looked, its end) without a gap,
 and equals winners + losers + duplicates + rejected; Σ lines = Σ calls = Σ roll-ups; Σ postings = number of calls.
+Where old months of postings and lines were dropped, these two are compared with the calls whose postings are kept.
 """
 
 import os
@@ -63,7 +64,8 @@ def report(connection: Connection, kafka: Kafka | None) -> Report:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         # Whole tables are compared. Fresh ones have no statistics yet, and a nested loop for "few rows" takes hours.
         connection.execute("SELECT set_config('enable_nestloop', 'off', true), set_config('work_mem', '64MB', true)")
-        figures = _figures(connection)
+        first_id = _first_kept(connection)
+        figures = _figures(connection, first_id)
         return Report(
             figures=figures,
             differences=[
@@ -71,7 +73,7 @@ def report(connection: Connection, kafka: Kafka | None) -> Report:
                 *_unseen(connection, facts.get(RAW.name)),
                 *_outcomes(connection),
                 *_sums(figures),
-                *_calls(connection),
+                *_calls(connection, first_id),
             ],
         )
 
@@ -150,12 +152,19 @@ _FIGURES = {
     "witnesses": "SELECT count(*) FROM witnesses",
     "incomplete calls": "SELECT count(*) FROM calls WHERE cost_usd_pico IS NULL",
     "known cost of calls, pico-USD": "SELECT coalesce(sum(known_cost_usd_pico), 0) FROM calls",
-    "known cost of lines, pico-USD": "SELECT coalesce(sum(amount_usd_pico), 0) FROM lines",
+    "known cost of lines, pico-USD": (
+        "SELECT coalesce(sum(amount_usd_pico), 0) - coalesce((SELECT sum(l.amount_usd_pico) FROM lines l "
+        "JOIN postings p USING (posting_id) WHERE p.reverses_posting_id < %(first_id)s), 0) FROM lines"
+    ),
     "known cost of roll-ups, pico-USD": "SELECT coalesce(sum(amount_usd_pico), 0) FROM rollups",
-    "calls by postings": "SELECT coalesce(sum(calls), 0) FROM postings WHERE subject_kind = 'call'",
+    "calls by postings": (
+        "SELECT coalesce(sum(calls), 0) FROM postings WHERE subject_kind = 'call' "
+        "AND coalesce(reverses_posting_id, %(first_id)s) >= %(first_id)s"
+    ),
     "calls by roll-ups": "SELECT coalesce(sum(calls), 0) FROM rollups",
     "incomplete calls by postings": (
-        "SELECT coalesce(sum(incomplete_calls), 0) FROM postings WHERE subject_kind = 'call'"
+        "SELECT coalesce(sum(incomplete_calls), 0) FROM postings WHERE subject_kind = 'call' "
+        "AND coalesce(reverses_posting_id, %(first_id)s) >= %(first_id)s"
     ),
     "incomplete calls by roll-ups": "SELECT coalesce(sum(incomplete_calls), 0) FROM rollups",
     "lines without posting": (
@@ -171,23 +180,57 @@ _FIGURES = {
     "redelivered": "SELECT coalesce(sum(redelivered), 0) FROM origins",
 }
 
-_EQUAL = (
+_KEPT_FIGURES = {
+    "calls with postings": "SELECT count(*) FROM calls WHERE posting_id >= %(first_id)s",
+    "incomplete calls with postings": (
+        "SELECT count(*) FROM calls WHERE cost_usd_pico IS NULL AND posting_id >= %(first_id)s"
+    ),
+    "known cost of calls with postings, pico-USD": (
+        "SELECT coalesce(sum(known_cost_usd_pico), 0) FROM calls WHERE posting_id >= %(first_id)s"
+    ),
+}
+"""What kept postings and lines are compared with, once older ones were dropped."""
+
+_BOOKS_EQUAL = (
     ("known cost of calls, pico-USD", "known cost of lines, pico-USD"),
-    ("known cost of calls, pico-USD", "known cost of roll-ups, pico-USD"),
     ("calls", "calls by postings"),
+    ("incomplete calls", "incomplete calls by postings"),
+)
+_KEPT_EQUAL = (
+    ("known cost of calls with postings, pico-USD", "known cost of lines, pico-USD"),
+    ("calls with postings", "calls by postings"),
+    ("incomplete calls with postings", "incomplete calls by postings"),
+)
+_EQUAL = (
+    ("known cost of calls, pico-USD", "known cost of roll-ups, pico-USD"),
     ("calls", "calls by roll-ups"),
     ("calls", "winners"),
     ("witnesses", "losers"),
-    ("incomplete calls", "incomplete calls by postings"),
     ("incomplete calls", "incomplete calls by roll-ups"),
     ("rejected", "rejected by index"),
 )
 
+_FIRST_KEPT = """
+SELECT coalesce(max(next_id), 0) FROM batches WHERE posted_at_us < (
+    SELECT coalesce(
+        extract(epoch FROM min(to_date(right(c.relname, 6), 'YYYYMM'))::timestamp AT TIME ZONE 'UTC') * 1000000,
+        9223372036854775807
+    )
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'postings'::regclass
+)
+"""
 
-def _figures(connection: Connection) -> dict[str, int]:
+
+def _first_kept(connection: Connection) -> int:
+    """Every posting below it was of a month that was dropped; 0 if none was."""
+    row = connection.execute(_FIRST_KEPT).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _figures(connection: Connection, first_id: int) -> dict[str, int]:
     figures = {}
-    for name, statement in _FIGURES.items():
-        row = connection.execute(statement).fetchone()
+    for name, statement in (_FIGURES | (_KEPT_FIGURES if first_id else {})).items():
+        row = connection.execute(statement, {"first_id": first_id}).fetchone()
         figures[name] = int(row[0]) if row else 0
     return figures
 
@@ -195,22 +238,23 @@ def _figures(connection: Connection) -> dict[str, int]:
 def _sums(figures: dict[str, int]) -> list[Difference]:
     unequal = [
         Difference("sums differ", f"{one} against {other}", figures[one], figures[other])
-        for one, other in _EQUAL
+        for one, other in (*(_BOOKS_EQUAL if "calls with postings" not in figures else _KEPT_EQUAL), *_EQUAL)
         if figures[one] != figures[other]
     ]
     orphans = [name for name in ("lines without posting", "lines without rate") if figures[name]]
     return unequal + [Difference(name, "lines", 0, figures[name]) for name in orphans]
 
 
-def _calls(connection: Connection) -> list[Difference]:
-    """Calls whose lines do not add up to their own cost; the first few."""
+def _calls(connection: Connection, first_id: int) -> list[Difference]:
+    """Calls with kept postings whose lines do not add up to their own cost; the first few."""
     rows = connection.execute(
         """
         SELECT c.call_id, c.known_cost_usd_pico, coalesce(l.amount, 0)
         FROM calls c
         LEFT JOIN (SELECT posting_id, sum(amount_usd_pico) AS amount FROM lines GROUP BY 1) l USING (posting_id)
-        WHERE c.known_cost_usd_pico <> coalesce(l.amount, 0) ORDER BY 1 LIMIT 20
-        """
+        WHERE c.known_cost_usd_pico <> coalesce(l.amount, 0) AND c.posting_id >= %s ORDER BY 1 LIMIT 20
+        """,
+        (first_id,),
     )
     return [
         Difference("lines of a call", f"call {call_id}", int(known), int(amount)) for call_id, known, amount in rows

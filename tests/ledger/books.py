@@ -35,6 +35,8 @@ class Books:
         store.prepare(connection, synchronous_commit="off")
         self.state: State = store.load_state(connection)
         self.batches = 0
+        self.now_us = NOW_US
+        """Batches are posted after this instant."""
 
     def write(self, *records: PricedCall | Rejected, part_records: int = 1_000) -> Done:
         """One batch, in parts of so many records."""
@@ -46,7 +48,7 @@ class Books:
             self.state,
             received,
             decode=through_the_wire,
-            now_us=NOW_US + self.batches,
+            now_us=self.now_us + self.batches,
             part_records=part_records,
         )
 
