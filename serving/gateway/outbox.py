@@ -47,6 +47,12 @@ class OutboxLimits:
     segment_bytes: int
     """One segment."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for segments that do not hold two frames."""
+        if self.segment_bytes < 2 * MAX_FRAME_BYTES:
+            message = f"outbox: segments of {self.segment_bytes} bytes; at least {2 * MAX_FRAME_BYTES} would be right"
+            raise ValueError(message)
+
 
 class _Entry(NamedTuple):
     frame: bytes
@@ -59,6 +65,8 @@ class _Written(NamedTuple):
     error: OSError | None
     room_bytes: int
     """What is left of the segment it writes to."""
+    left_behind: bool
+    """Whether a segment failed under it."""
 
 
 class Outbox:
@@ -174,6 +182,9 @@ class Outbox:
     def _done(self, group: list[_Entry], written: _Written) -> None:
         """On the loop: the writer has answered."""
         self._writing = False
+        if written.left_behind:
+            OUTBOX_ERRORS.inc()
+            self._count_room(written.room_bytes)
         if written.error is None:
             for _, waiter in group:
                 if waiter is not None and not waiter.done():
@@ -187,19 +198,22 @@ class Outbox:
 
     def _failed(self, group: list[_Entry], written: _Written) -> None:
         """Whoever waits is told; what nobody waits for is tried again, since it was promised."""
-        OUTBOX_ERRORS.inc()
         log.error("disk failed", extra={"facts": {"error": str(written.error), "epoch": self.epoch.name}})
         kept = [entry for entry in group if entry.waiter is None]
         self._pending = kept + self._pending
-        self._room_bytes = (
-            written.room_bytes
-            + sum(_usable(segment.size) for segment in self._prepared)
-            - sum(len(entry.frame) for entry in self._pending)
-        )
+        self._count_room(written.room_bytes)
         for _, waiter in group:
             if waiter is not None and not waiter.done():
                 waiter.set_exception(WriteFailedError(f"outbox: not written: {written.error}; nothing was sent"))
         self._loop.call_later(_RETRY_AFTER_S, self._retry)
+
+    def _count_room(self, current_bytes: int) -> None:
+        """What is left, counted anew; the writer is idle."""
+        self._room_bytes = (
+            max(_usable(current_bytes), 0)
+            + sum(_usable(segment.size) for segment in self._prepared)
+            - sum(len(entry.frame) for entry in self._pending)
+        )
 
     def _retry(self) -> None:
         self._prepare()
@@ -224,8 +238,8 @@ class Outbox:
                 error = failure
                 self._drop_current()
             else:
-                return _Written(None, self._current_room())
-        return _Written(error or OSError("no segment"), 0)
+                return _Written(None, self._current_room(), left_behind=error is not None)
+        return _Written(error or OSError("no segment"), 0, left_behind=True)
 
     def _sync(self, frames: list[bytes]) -> None:
         """Segment by segment: the next is begun when all before it is durable."""
