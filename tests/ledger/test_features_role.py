@@ -5,6 +5,7 @@ import pytest
 from psycopg import sql
 
 from feature_repo.spend import Sums, days_before, spend_features, sums, today
+from feature_repo.spending import Spending
 from ledger import compact
 from ledger.database import connect
 from ledger.private_postgres import Server
@@ -64,6 +65,34 @@ def test_spend_is_the_same_before_and_after_the_compactor(server: Server, databa
         while compact.compact(filled.connection):
             pass
         assert sums(login, days_before(_MONTH_US, _TODAY_US + _DAY_US)) == fresh
+
+
+@pytest.mark.usefixtures("filled")
+def test_spend_is_asked_again_over_a_new_connection_after_the_old_one_broke(server: Server, database: str) -> None:
+    spending = Spending(server.settings(database, user="features"))
+    first = spending.ask(now_s=NOW_US / 1e6)
+    with psycopg.connect(server.dsn("postgres", database), autocommit=True) as admin:
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'features'")
+
+    with pytest.raises(psycopg.OperationalError):
+        spending.ask(now_s=NOW_US / 1e6)
+    assert spending.ask(now_s=NOW_US / 1e6) == first
+    spending.close()
+
+
+@pytest.mark.usefixtures("filled")
+def test_with_the_day_and_the_month_the_sums_begin_anew(server: Server, database: str) -> None:
+    spending = Spending(server.settings(database, user="features"))
+    asked = [spending.ask(now_s=(NOW_US + days * _DAY_US) / 1e6).get(("acme", "chat")) for days in (0, 1, 30, 31)]
+    spending.close()
+
+    # Day, month. Whoever was told of once is told that it is nothing now; then no more.
+    assert [one and (one.known_cost_usd_pico_day, one.known_cost_usd_pico_month) for one in asked] == [
+        (_CALL_USD_PICO, 3 * _CALL_USD_PICO),
+        (0, 3 * _CALL_USD_PICO),
+        (0, 0),
+        None,
+    ]
 
 
 def test_who_has_gone_is_told_zeros(books: Books) -> None:
