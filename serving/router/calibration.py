@@ -1,5 +1,7 @@
 """Scores → frequencies: isotonic regression, as knots between which lines are drawn. Pure."""
 
+from bisect import bisect_right
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,12 @@ class Isotonic(msgspec.Struct, frozen=True, kw_only=True):
 
     def __call__(self, score: float) -> float:
         """The value between the two nearest knots."""
-        return float(np.interp(score, self.scores, self.values))
+        right = bisect_right(self.scores, score)
+        if right in {0, len(self.scores)}:
+            return self.values[max(0, right - 1)]
+        left, above = self.scores[right - 1], self.scores[right]
+        part = (score - left) / (above - left)
+        return self.values[right - 1] * (1 - part) + self.values[right] * part
 
 
 def isotonic(scores: Array, observed: Array, *, rising: bool, smallest_block: int) -> Isotonic:

@@ -4,6 +4,8 @@ Three blocks of equal length feed one linear model: word n-grams, character n-gr
 (random Fourier features of a Gaussian kernel), which let a linear model see how numbers of the shape act together.
 """
 
+import math
+from bisect import bisect_left
 from typing import Final
 
 import msgspec
@@ -105,20 +107,19 @@ def estimate(model: Model, features: Features) -> Estimate:
 
 def score(arrays: Arrays, features: Features) -> tuple[list[float], tuple[float, float]]:
     """Score per head, and how strange the words and the shape are."""
-    split = int(np.searchsorted(features.buckets, CHARS_FROM))
+    buckets = features.buckets
+    split = int(buckets.searchsorted(CHARS_FROM))
+    idf = arrays.idf.take(buckets)
+    weighted = (np.log(features.counts) + 1) * idf
+    weights = arrays.weights.take(buckets, axis=0)
     total = arrays.intercept.copy()
-    log_counts = np.log(features.counts) + 1
     for part in (slice(0, split), slice(split, None)):
-        buckets, values = features.buckets[part], log_counts[part]
-        weighted = values * arrays.idf[buckets]
-        length = float(np.sqrt(weighted @ weighted))
-        if length:
-            total += weighted @ arrays.weights[buckets] / length
+        if length := math.sqrt(weighted[part] @ weighted[part]):
+            total += weighted[part] @ weights[part] / length
     away = (features.shape - arrays.mean) / arrays.scale
     total += cosines(np.clip(away, -CLIPPED, CLIPPED), arrays) @ arrays.cosine_weights
-    known = arrays.idf[features.buckets[:split]] > 0
-    unseen = 1 - float(known.mean()) if split else 1.0
-    return total.tolist(), (unseen, float(np.sqrt(np.mean(away * away))))
+    unseen = 1 - np.count_nonzero(idf[:split]) / split if split else 1.0
+    return total.tolist(), (unseen, math.sqrt(away @ away / len(away)))
 
 
 def cosines(away: Floats, arrays: Arrays) -> Floats:
@@ -132,4 +133,4 @@ def _share_beyond(quantiles: tuple[float, ...], value: float) -> float:
     """By the quantiles, the share of held-out prompts at least so strange; 0 beyond the last."""
     if value > quantiles[-1]:
         return 0.0
-    return 1 - int(np.searchsorted(quantiles, value)) / (len(quantiles) - 1)
+    return 1 - bisect_left(quantiles, value) / (len(quantiles) - 1)

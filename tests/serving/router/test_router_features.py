@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from serving.router.features import BUCKETS, SHAPE, Features, Prompt, features
@@ -33,7 +33,9 @@ def test_a_question_with_options_is_counted_as_a_person_would() -> None:
     assert {name: found[name] for name in wanted} == wanted
 
 
-@given(st.text(max_size=300))
+@given(st.text(max_size=300) | st.text(st.characters(), max_size=50))
+@example("half of a pair: \ud800")
+@example("9" * 500 + " ² ٣")
 def test_any_text_has_features_that_are_finite(text: str) -> None:
     found = features(Prompt(text=text))
     assert len(found.shape) == len(SHAPE)

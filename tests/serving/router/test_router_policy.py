@@ -1,8 +1,12 @@
 """A policy file is right as a whole, or refused with what would be right."""
 
+import re
+from pathlib import Path
+
+import msgspec
 import pytest
 
-from serving.router.policy import PolicyError, policy
+from serving.router.policy import PolicyError, RoutePolicy, Tier, policy
 from tests.serving.router.made import rules
 
 TIER = '[tiers.a]\nprovider = "p"\nmodel = "m"\ninput_usd_pico_per_token = 1\noutput_usd_pico_per_token = 2\n'
@@ -41,3 +45,12 @@ def test_a_bad_policy_is_refused_with_the_place(text: str, said: str) -> None:
     with pytest.raises(PolicyError, match=r"router policy") as refused:
         policy(text)
     assert said in str(refused.value)
+
+
+def test_the_page_shows_a_policy_that_is_right_and_names_every_field() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "routing.md").read_text()
+    shown = re.search(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert shown
+    assert policy(shown.group(1)).routes["chat"].tiers == ("small", "large")
+    fields = [field.name for section in (Tier, RoutePolicy) for field in msgspec.structs.fields(section)]
+    assert [name for name in fields if f"`{name}`" not in page and f"{name} =" not in page] == []
