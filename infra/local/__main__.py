@@ -75,6 +75,8 @@ def _status(stack: Stack, _: argparse.Namespace) -> int:
         for_s = int(time.time()) - process.started_at_s if process.pid else 0
         state = "ready" if is_ready else f"NOT READY ({process.state})"
         print(f"{process.name:<13} {state:<22} pid {process.pid:<8} for {for_s} s")
+        if not is_ready:
+            print(stack.failure(process.name), end="")
     return 0 if all_ready else 1
 
 
@@ -92,6 +94,7 @@ def _logs(stack: Stack, options: argparse.Namespace) -> int:
         return 1
     for path in paths:
         print(f"==> {path}\n{last_lines(path, 200 if options.name else 10)}")
+        print(stack.failure(path.stem), end="")
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from infra.local import preparation, readiness, savepoint, topics
+from infra.local import failure, preparation, readiness, savepoint, topics
 from infra.local.layout import DATABASE, SUPERUSER, Layout
 from infra.local.machine import inspect
 from infra.local.programs import JOBS, TASKMANAGERS, Program, programs
@@ -187,8 +187,18 @@ class Stack:
         log = self.layout.logs / f"{program.name}.log"
         return (
             f"{program.name}: not ready after {program.ready_within_s:.0f} s"
-            f" (state {process.state}, pid {process.pid}). The last lines of {log}:\n{last_lines(log)}"
+            f" (state {process.state}, pid {process.pid}). {self.failure(program.name)}"
+            f"The last lines of {log}:\n{last_lines(log)}"
         )
+
+    def failure(self, name: str) -> str:
+        """Why the job failed last, as lines to print; empty for what is no job, and for one that never failed."""
+        found = failure.last(self.layout, name) if name in JOBS else None
+        if found is None:
+            return ""
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.at_ms / 1000))
+        where = f" in {found.task}" if found.task else ""
+        return f"The job is {found.state}; it failed last at {at}{where}:\n{found}\n"
 
 
 _START_ORDER = {

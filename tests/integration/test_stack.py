@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from infra.local import topics
+from infra.local.__main__ import main
 from infra.local.layout import SUPERUSER
 from infra.local.supervision import Process
 from tests.integration.conftest import RunningStack
@@ -95,3 +96,15 @@ def test_a_killed_supervisor_takes_its_programs_along_and_up_resumes(stack: Runn
     stack.wait_until_healthy()
     with psycopg.connect(layout.dsn(SUPERUSER), autocommit=True) as connection:
         connection.execute("drop table kept")
+
+
+def test_why_a_job_failed_last_is_told(stack: RunningStack, capsys: pytest.CaptureFixture[str]) -> None:
+    stack.wait_until_healthy()
+    stack.kill(stack.worker_of("price_job"))
+
+    stack.wait_until(lambda: "failed last" in stack.stack.failure("price_job"), "the JobManager to say why")
+    assert main(["--root", str(stack.layout.root), "logs", "price_job"]) == 0
+
+    assert "TaskManager" in capsys.readouterr().out
+    assert stack.stack.failure("writer") == ""
+    stack.wait_until_healthy()
