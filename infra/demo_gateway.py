@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 import urllib.request
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from ledger.reconcile import compare
 from tokenledger.records.features import MINUTE_US, TrafficFeatures
 
 _VIEW, _MODEL = "model_traffic_1m", ("openai", "gpt-4o-mini")
-_ENOUGH_BEFORE_S = 20.0
+_ENOUGH_BEFORE_S = 12.0
 _TOLD_EVERY_S = 10.0
 _WINDOW_TOLD_WITHIN_S = 30.0
 _ACCOUNTED_WITHIN_S = 60.0
@@ -265,11 +266,10 @@ class GatewayDemo:
             attempts = connection.execute(_ATTEMPTS, [f"{self._run}-"]).fetchall()
         # The ledger also has attempts that failed, which no caller was told of one by one; they have no lines.
         differing = [line for line in differing if ", calls: " not in line]
-        print(f"  answered {journal.answered:,}, failed {dict(journal.failures)}, over budget {dict(journal.refusals)}")
-        if journal.last_refusal:
-            print(f"  the last refusal: {journal.last_refusal}")
-        for status, role, count, usd_pico in attempts:
-            print(f"  ledger        {status:<9} {role:<9} {count:>6,} attempts  {usd_pico / 1e12:>12.9f} USD")
+        _say_told(journal)
+        for status, role, error, count, usd_pico in attempts:
+            what = f"{role}, {error}" if error else role
+            print(f"  ledger        {status:<8}{what:<28}{count:>6,} attempts{usd_pico / 1e12:>18.12f} USD")
         if differing:
             print("\n".join(f"  DIFFERS {difference}" for difference in differing))
             return False
@@ -294,11 +294,23 @@ class GatewayDemo:
             time.sleep(0.2)
 
 
-_SETTLED = "SELECT count(*), count(*) FILTER (WHERE status = 'in_progress') FROM calls WHERE starts_with(user_id, %s)"
-_ATTEMPTS = """
-    SELECT status, attempt_role, count(*), sum(known_cost_usd_pico)::bigint
-    FROM calls WHERE starts_with(user_id, %s) GROUP BY 1, 2 ORDER BY 3 DESC
+_SETTLED = """
+    SELECT count(*) FILTER (WHERE status = 'ok'), count(*) FILTER (WHERE status = 'in_progress')
+    FROM calls WHERE starts_with(user_id, %s)
 """
+_ATTEMPTS = """
+    SELECT status, attempt_role, error_type, count(*), sum(known_cost_usd_pico)::bigint
+    FROM calls WHERE starts_with(user_id, %s) GROUP BY 1, 2, 3 ORDER BY 4 DESC
+"""
+
+
+def _say_told(journal: Journal) -> None:
+    """What the callers were told, and one refusal in the words of the gateway."""
+    failed = ", ".join(f"{count} {name}" for name, count in journal.failures.most_common()) or "none"
+    print(f"  callers       {journal.answered:,} answers; failed after the SDK's own retry: {failed}")
+    for caller, count in journal.refusals.items():
+        print(f"  budget        {count} calls of {caller!r} refused before any upstream saw them; the last:")
+        print(textwrap.fill(journal.last_refusal, 112, initial_indent=" " * 16, subsequent_indent=" " * 16))
 
 
 async def _window(reader: OnlineReader, ended_at_us: int) -> Features[TrafficFeatures]:

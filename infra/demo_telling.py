@@ -27,9 +27,12 @@ _CALL = """
         price_status, usage_source, attempt_no, cost_usd_pico, started_at_us, total_us, ttft_us, tpot_us, admit_us,
         guard_us, cache_us, route_us, retrieve_us, network_us, queue_us, prefill_us, first_token_wait_us, decode_us,
         unattributed_us, token_times_us
-    FROM calls WHERE user_id = %s ORDER BY attempt_no DESC LIMIT 1
+    FROM calls WHERE user_id = %s ORDER BY status = 'ok' DESC, started_at_us DESC LIMIT 1
 """
-_LINES = "SELECT meter, quantity, amount_usd_pico FROM lines WHERE posting_id = %s ORDER BY meter"
+_LINES = """
+    SELECT meter, quantity, amount_usd_pico FROM lines JOIN rates USING (rate_no)
+    WHERE posting_id = %s ORDER BY meter
+"""
 
 
 def heading(step: str, text: str) -> None:
