@@ -91,8 +91,8 @@ def listed(root: Path) -> Iterator[Path]:
 
 
 def segments(folder: Path) -> list[int]:
-    """Numbers of the segments there are."""
-    return sorted(int(path.stem) for path in folder.iterdir() if path.suffix == SEGMENT)
+    """Numbers of the segments there are; one that is being made has a name that is no number yet."""
+    return sorted(int(path.stem) for path in folder.iterdir() if path.suffix == SEGMENT and path.stem.isdecimal())
 
 
 def segment_path(folder: Path, number: int) -> Path:

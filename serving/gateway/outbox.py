@@ -87,6 +87,7 @@ class Outbox:
         self._prepared: deque[Segment] = deque()
         self._preparing: asyncio.Future[None] | None = None
         self._retry_at_s = 0.0
+        self._without_room = False
         self._current: Segment | None = None
         self._groups: queue.SimpleQueue[list[_Entry] | None] = queue.SimpleQueue()
         self._preparer = ThreadPoolExecutor(1, "outbox-prepare")
@@ -300,8 +301,11 @@ class Outbox:
         if isinstance(made, OSError):
             OUTBOX_ERRORS.inc()
             self._retry_at_s = time.monotonic() + _RETRY_AFTER_S
-            log.warning("no new segment", extra={"facts": {"why": str(made), "epoch": self.epoch.name}})
+            if not self._without_room:
+                log.warning("no new segment", extra={"facts": {"why": str(made), "epoch": self.epoch.name}})
+            self._without_room = True
         else:
+            self._without_room = False
             self._prepared.append(made)
             self._room_bytes += _usable(made.size)
             if self._pending:

@@ -382,6 +382,15 @@ def test_a_cursor_torn_while_it_is_written_leaves_the_one_before(root: Path) -> 
     assert (found.segment, found.offset, found.open) == (1, 10, (intent("a"),))
 
 
+def test_a_segment_that_is_being_made_is_none_yet(root: Path) -> None:
+    epoch = epochs.create(root)
+    epochs.new_segment(epoch.folder, 0, size=_SEGMENT_BYTES).close()
+    (epoch.folder / ".00000001.seg").write_bytes(bytes(100))
+    assert epochs.segments(epoch.folder) == [0]
+    assert epochs.taken_bytes(root) == _SEGMENT_BYTES + 100
+    os.close(epoch.lock)
+
+
 def test_an_epoch_can_be_adopted_when_its_owner_is_dead_and_not_before(root: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from serving.gateway import epochs;"
