@@ -15,7 +15,8 @@ TWO = config(a=1, b=2).replace("[upstreams.b]\n", '[upstreams.b]\nmodel = "other
 
 
 def defaults() -> float:
-    return next(sample.value for sample in FEATURE_DEFAULTS.collect()[0].samples if sample.name.endswith("_total"))
+    [metric] = FEATURE_DEFAULTS.collect()
+    return float(next(sample.value for sample in metric.samples if sample.name.endswith("_total")))
 
 
 def refreshed(features: dict[Model, TrafficFeatures | None], text: str = TWO) -> ModelHealth:
