@@ -5,6 +5,7 @@ before the first frame goes in: then a sync has no file size and no block map to
 that fills up later refuses a new segment, never an outcome that was promised room.
 """
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -104,11 +105,9 @@ def taken_bytes(root: Path) -> int:
     """What the segments of all epochs take of the disk."""
     total = 0
     for folder in listed(root):
-        for path in folder.glob(f"*{SEGMENT}"):
-            try:
-                total += path.stat().st_size
-            except FileNotFoundError:
-                continue  # shipped just now
+        with contextlib.suppress(FileNotFoundError):  # an epoch or a segment that was shipped to its end just now
+            for path in folder.iterdir():
+                total += path.stat().st_size if path.suffix == SEGMENT else 0
     return total
 
 
