@@ -9,6 +9,7 @@ SCRIPTS = (
     "price_files",
     "writer_vs_copy",
     "feature_reader",
+    "router",
     "job_vs_identity",
     "end_to_end",
     "feature_freshness",
