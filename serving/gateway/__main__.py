@@ -4,7 +4,9 @@ import argparse
 import asyncio
 import contextlib
 import gc
+import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterator
@@ -42,6 +44,8 @@ class Server(uvicorn.Server):
 def server_of(gateway: Gateway) -> Server:
     """The HTTP server of a gateway."""
     configuration = gateway.configuration
+    # What strangers send it is no warning of ours; a failed request is logged by the application.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     config = uvicorn.Config(
         App(gateway),
         host=configuration.listen.host,
@@ -109,8 +113,10 @@ async def run(path: Path) -> None:
             await reader.close()
 
 
-def tune_interpreter() -> None:
-    """What is loaded stays; requests make few cycles, so the collector need not look often."""
+def tune_process() -> None:
+    """What is loaded stays; requests make few cycles, so the collector need not look often; each client is a file."""
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
@@ -121,7 +127,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m serving.gateway", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="TOML file; docs/gateway.md describes it")
     asked = parser.parse_args()
-    tune_interpreter()
+    tune_process()
     try:
         uvloop.run(run(asked.config))
     except ConfigurationError as error:

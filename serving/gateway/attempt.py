@@ -8,7 +8,7 @@ import msgspec
 from ledger.observing import logger
 from serving.gateway import metrics
 from serving.gateway.connection import Exchange
-from serving.gateway.deadlines import now_s
+from serving.gateway.deadlines import NEVER, now_s
 from serving.gateway.fleet import Deployment, Server
 from serving.gateway.records import Accounting, Intent, Outcome
 from serving.gateway.replies import Facts
@@ -130,7 +130,7 @@ class Attempt:
             metrics.BREAKER_OPENED.labels(name, self.server.name).inc()
         outcome = str(status) if status >= _FIRST_ERROR_STATUS else error or "ok"
         metrics.attempts(name, outcome).inc()
-        if self.exchange is not None and self.exchange.answered:
+        if self.exchange is not None and self.exchange.answered_at_s < NEVER:
             metrics.first_byte_seconds(name).observe(self.exchange.answered_at_s - self.sent_at_s)
 
 
