@@ -12,6 +12,7 @@ SCRIPTS = (
     "router",
     "job_vs_identity",
     "end_to_end",
+    "windows",
     "feature_freshness",
     "gateway",
 )
