@@ -5,7 +5,6 @@ before the first frame goes in: then a sync has no file size and no block map to
 that fills up later refuses a new segment, never an outcome that was promised room.
 """
 
-import contextlib
 import fcntl
 import os
 import shutil
@@ -102,13 +101,22 @@ def segment_path(folder: Path, number: int) -> Path:
 
 
 def taken_bytes(root: Path) -> int:
-    """What the segments of all epochs take of the disk."""
-    total = 0
-    for folder in listed(root):
-        with contextlib.suppress(FileNotFoundError):  # an epoch or a segment that was shipped to its end just now
-            for path in folder.iterdir():
-                total += path.stat().st_size if path.suffix == SEGMENT else 0
-    return total
+    """What the segments of all epochs take of the disk; those that are shipped and removed meanwhile take nothing."""
+    return sum(_size(path) for folder in listed(root) for path in _inside(folder) if path.suffix == SEGMENT)
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def new_segment(folder: Path, number: int, *, size: int) -> Segment:
