@@ -47,6 +47,7 @@ def source(settings: Settings, topic: Topic) -> str:
     """Goes on from the group's committed offsets, from the beginning if there are none."""
     options = _reading(settings, topic) | {
         "scan.startup.mode": "group-offsets",
+        "properties.auto.offset.reset": "earliest",
         "key.format": "raw",
         "key.fields": "record_key",
         "value.fields-include": "EXCEPT_KEY",
@@ -76,7 +77,6 @@ def _reading(settings: Settings, topic: Topic) -> dict[str, str]:
         "topic": topic.name,
         "properties.bootstrap.servers": settings.kafka_bootstrap,
         "properties.group.id": settings.consumer_group,
-        "properties.auto.offset.reset": "earliest",
         # A fuller answer costs the broker less; at little load it waits a tenth of a second at most.
         "properties.fetch.min.bytes": "65536",
         "properties.fetch.max.wait.ms": "100",
