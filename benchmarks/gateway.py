@@ -50,6 +50,8 @@ class Proxy:
     port: int
     key: str
     process: subprocess.Popen[bytes]
+    settles_s: int = 0
+    """How long it works for itself after its first answers."""
 
 
 Start = Callable[[], AbstractContextManager[Proxy]]
@@ -111,6 +113,7 @@ def steady(port: int, key: str, *, rate: float) -> dict[str, float]:
 def measure(proxy: Proxy, canned_port: int) -> Figures:
     """Everything of one proxy."""
     _first_answers(proxy)
+    time.sleep(proxy.settles_s)
     wrk(proxy, stream=False, seconds=_WARM_UP_S)
     wrk(proxy, stream=True, seconds=_WARM_UP_S)
     plain_us, per_second = _cost(proxy, lambda: wrk(proxy, stream=False, seconds=_PLAIN_S), seconds=_PLAIN_S)
@@ -265,7 +268,7 @@ litellm_settings: {{ telemetry: false }}
     environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "PATH": f"{venv}/bin:/usr/bin:/bin"}
     _HEALTH[_OTHER] = "/health/liveliness"
     with process(_PROXY_CORE, *command, "--host", "127.0.0.1", port=_OTHER, environment=environment) as running:
-        yield Proxy("LiteLLM proxy 1.106.2", _OTHER, _MASTER_KEY, running)
+        yield Proxy("LiteLLM proxy 1.106.2", _OTHER, _MASTER_KEY, running, settles_s=20)
 
 
 def _resident_mib(pid: int) -> float:
