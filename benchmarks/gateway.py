@@ -52,6 +52,8 @@ class Proxy:
     process: subprocess.Popen[bytes]
     settles_s: int = 0
     """How long it works for itself after its first answers."""
+    longer: int = 1
+    """How many times longer it is measured: all connections' requests end together, and slow ones must end at all."""
 
 
 Start = Callable[[], AbstractContextManager[Proxy]]
@@ -116,8 +118,9 @@ def measure(proxy: Proxy, canned_port: int) -> Figures:
     time.sleep(proxy.settles_s)
     wrk(proxy, stream=False, seconds=_WARM_UP_S)
     wrk(proxy, stream=True, seconds=_WARM_UP_S)
-    plain_us, per_second = _cost(proxy, lambda: wrk(proxy, stream=False, seconds=_PLAIN_S), seconds=_PLAIN_S)
-    stream_us, _ = _cost(proxy, lambda: wrk(proxy, stream=True, seconds=_STREAM_S), seconds=_STREAM_S)
+    plain_s, stream_s = proxy.longer * _PLAIN_S, proxy.longer * _STREAM_S
+    plain_us, per_second = _cost(proxy, lambda: wrk(proxy, stream=False, seconds=plain_s), seconds=plain_s)
+    stream_us, _ = _cost(proxy, lambda: wrk(proxy, stream=True, seconds=stream_s), seconds=stream_s)
     # wrk's rate is that of a busy core; what the CPU figure allows is the rate of the core itself.
     rate = max(0.7 * min(per_second, 1e6 / plain_us), 1.0)
     direct, through = steady(canned_port, proxy.key, rate=rate), steady(proxy.port, proxy.key, rate=rate)
@@ -268,7 +271,7 @@ litellm_settings: {{ telemetry: false }}
     environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "PATH": f"{venv}/bin:/usr/bin:/bin"}
     _HEALTH[_OTHER] = "/health/liveliness"
     with process(_PROXY_CORE, *command, "--host", "127.0.0.1", port=_OTHER, environment=environment) as running:
-        yield Proxy("LiteLLM proxy 1.106.2", _OTHER, _MASTER_KEY, running, settles_s=20)
+        yield Proxy("LiteLLM proxy 1.106.2", _OTHER, _MASTER_KEY, running, settles_s=20, longer=5)
 
 
 def _resident_mib(pid: int) -> float:
