@@ -1,0 +1,1 @@
+"""The gateway, the simulator and the router."""
