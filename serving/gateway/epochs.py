@@ -17,8 +17,11 @@ from typing import Final, NamedTuple
 SEGMENT: Final = ".seg"
 LOCK: Final = "lock"
 CURSOR: Final = "cursor"
+UNSYNCED: Final = "unsynced"
 CURSOR_SLOT_BYTES: Final = 4 * 1024 * 1024
 """A cursor holds every intent without outcome; this is room for some seven thousand."""
+UNSYNCED_BYTES: Final = 1024 * 1024
+"""Room for outcomes that are on their way to a segment."""
 _HIDDEN: Final = "."
 _ZEROS: Final = bytes(256 * 1024)
 
@@ -65,6 +68,7 @@ def create(root: Path) -> Epoch:
     lock = os.open(hidden / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     os.close(_zeroed(hidden / CURSOR, 2 * CURSOR_SLOT_BYTES))
+    os.close(_zeroed(hidden / UNSYNCED, UNSYNCED_BYTES))
     hidden.rename(root / name)
     sync_folder(root)
     return Epoch(name, root / name, lock)

@@ -22,6 +22,7 @@ from serving.gateway.account_metrics import OUTBOX_ERRORS, OUTBOX_SYNC_SECONDS
 from serving.gateway.epochs import Segment
 from serving.gateway.frames import MAX_FRAME_BYTES
 from serving.gateway.records import OutboxFullError
+from serving.gateway.unsynced import Unsynced
 
 OUTCOME_ROOM_BYTES: Final = 4096
 """Room that is kept for the outcome of every open intent; no outcome's frame is longer."""
@@ -76,6 +77,7 @@ class Outbox:
         self._root = root
         self._limits = limits
         self.epoch = epochs.create(root)
+        self._unsynced = Unsynced(self.epoch.folder)
         self._next_number = 0
         self._pending: list[_Entry] = []
         self._writing = False
@@ -134,7 +136,8 @@ class Outbox:
         await waiter
 
     def append(self, frame: bytes) -> None:
-        """Takes the outcome of an open intent; durable with the next group or within 50 ms."""
+        """Takes the outcome of an open intent; it outlives the process at once, the machine within 50 ms."""
+        self._unsynced.keep(frame)
         self._open -= 1
         self._room_bytes -= len(frame)
         self._pending.append(_Entry(frame, None))
@@ -152,6 +155,7 @@ class Outbox:
         self._preparer.shutdown()
         for segment in filter(None, (self._current, *self._prepared)):
             segment.close()
+        self._unsynced.close()
         os.close(self.epoch.lock)
 
     # Groups
@@ -177,6 +181,7 @@ class Outbox:
             return
         self._writing = True
         self._begun_s = time.monotonic()
+        self._unsynced.turn()
         group, self._pending = self._pending, []
         self._groups.put(group)
 
@@ -202,6 +207,7 @@ class Outbox:
         log.error("disk failed", extra={"facts": {"error": str(written.error), "epoch": self.epoch.name}})
         kept = [entry for entry in group if entry.waiter is None]
         self._pending = kept + self._pending
+        self._unsynced.begin_anew(entry.frame for entry in self._pending if entry.waiter is None)
         self._count_room(written.room_bytes)
         for _, waiter in group:
             if waiter is not None and not waiter.done():

@@ -13,6 +13,7 @@ from serving.gateway import epochs
 from serving.gateway.envelopes import event_key, raw_event
 from serving.gateway.records import Intent, Outcome
 from serving.gateway.tailing import Tail
+from serving.gateway.unsynced import left
 from tokenledger.process import default_context, process
 from tokenledger.records import PricedCall
 
@@ -49,6 +50,9 @@ def _of_epoch(folder: Path) -> Iterator[Attempt]:
                     intents[one.event_id] = (known[0], one)
     except FileNotFoundError:
         pass  # the rest was shipped while it was read
+    for one in left(folder):
+        if one.event_id in intents:
+            intents[one.event_id] = (intents[one.event_id][0], one)
     for intent, outcome in intents.values():
         amount = intent.reserved_usd_pico if outcome is None else _cost(intent, outcome, epoch=folder.name)
         key = event_key(folder.name, intent.event_id)

@@ -17,6 +17,7 @@ from serving.gateway.cursors import Cursor, CursorFile
 from serving.gateway.envelopes import orphaned, raw_event
 from serving.gateway.records import Intent, Outcome
 from serving.gateway.tailing import Place, Tail
+from serving.gateway.unsynced import left
 from tokenledger.process import default_context, process
 from tokenledger.records import RawEvent, Rejected
 
@@ -56,7 +57,7 @@ class EpochShipper:
         return self._ended_s is not None
 
     def next(self) -> list[Shipment]:
-        """What to send now; at the end of a dead epoch, the closings of its open intents."""
+        """What to send now; at the end of a dead epoch what it had still to write, and the closings of open intents."""
         if self.ended:
             return []
         if self._lock is None:
@@ -64,7 +65,8 @@ class EpochShipper:
             self._lock = epochs.adopt(self.folder)
         found = [shipment for one in self._tail.read() for shipment in self._shipments(one)]
         if not found and self._lock is not None:
-            found = [Shipment("closing", self._raw(intent, orphaned(intent))) for intent in self._open.values()]
+            found = [shipment for one in left(self.folder) for shipment in self._shipments(one)]
+            found += [Shipment("closing", self._raw(intent, orphaned(intent))) for intent in self._open.values()]
             self._open.clear()
             self._ended_s = time.monotonic()
         return found

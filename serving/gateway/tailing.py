@@ -93,10 +93,11 @@ def _pread(path: Path, offset: int, *, size: int) -> bytes:
 def _decoded(frame: Frame) -> Intent | Outcome | None:
     if frame.kind == INTENT:
         return _intent.decode(frame.payload)
-    return _stored(frame.payload) if frame.kind == OUTCOME else None
+    return stored(frame.payload) if frame.kind == OUTCOME else None
 
 
-def _stored(payload: bytes) -> Outcome:
+def stored(payload: bytes) -> Outcome:
+    """An outcome as it lies in its frame."""
     fields = msgspec.structs.asdict(_outcome.decode(payload))
     # A copy: a piece of the frame would keep the whole of it in memory.
     reply = bytes(fields.pop("reply"))
