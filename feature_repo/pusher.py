@@ -5,11 +5,9 @@ survive, and Redis may lose everything at any time. Offsets are committed once t
 """
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from types import FrameType
 from typing import Final, NamedTuple
 
 import psycopg
@@ -38,6 +36,7 @@ from feature_repo.spend import Key
 from feature_repo.spending import Spending
 from feature_repo.topic import Read, WindowTopic
 from feature_repo.writing import OnlineStore
+from ledger.ending import Stop, run_supervised
 from ledger.observing import Pulse, logger, serve
 from ledger.settings import Settings
 from tokenledger.records.features import MINUTE_US, VIEWS, SpendFeatures
@@ -280,18 +279,6 @@ def _cost(item: tuple[Key, SpendFeatures]) -> int:
     return item[1].known_cost_usd_pico_month or 0
 
 
-class Stop:
-    """Asked to end: the turn at hand is finished first."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask)
-
-    def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        self.asked = True
-
-
 def run(settings: PusherSettings, ledger: Settings, *, stop: Stop) -> None:
     """Push until asked to stop, through every outage of Redis, Postgres and the disk."""
     pulse = Pulse(limit_s=60.0)
@@ -312,13 +299,7 @@ def main() -> int:
     """`python -m feature_repo.pusher`."""
     settings = PusherSettings.from_environment(os.environ)
     ledger = Settings.from_environment(os.environ, user="features")
-    try:
-        run(settings, ledger, stop=Stop())
-    except Exception:
-        log.exception("ended")
-        return 1
-    log.info("stopped")
-    return 0
+    return run_supervised(lambda stop: run(settings, ledger, stop=stop), log)
 
 
 if __name__ == "__main__":

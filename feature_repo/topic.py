@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 import msgspec
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from ledger.kafka import is_record
 from tokenledger.records.features import FeatureWindow
 from tokenledger.records.topics import FEATURES
 from tokenledger.records.wire import decode_window
@@ -72,7 +73,7 @@ class WindowTopic:
 
     def read(self, *, records: int, wait_s: float) -> list[Read]:
         """What came within the wait. Raises KafkaException for an error that will not pass by itself."""
-        return [self._read(message) for message in self._consumer.consume(records, wait_s) if _is_record(message)]
+        return [self._read(message) for message in self._consumer.consume(records, wait_s) if is_record(message)]
 
     def _read(self, message: Message) -> Read:
         partition, offset = message.partition() or 0, message.offset() or 0
@@ -109,12 +110,3 @@ class WindowTopic:
     def close(self) -> None:
         """Leave."""
         self._consumer.close()
-
-
-def _is_record(message: Message) -> bool:
-    error = message.error()
-    if error is None:
-        return True
-    if error.fatal():
-        raise KafkaException(error)
-    return False  # a broker that is away comes back; the client keeps trying

@@ -5,14 +5,13 @@ same totals before, during and after, and a crash leaves either all of a fold or
 """
 
 import os
-import signal
 import sys
-import threading
 from typing import Final
 
 import psycopg
 
 from ledger.database import Connection, connect
+from ledger.ending import Stop, run_supervised
 from ledger.observing import COMPACTED, RETRIES, Pulse, logger, serve
 from ledger.settings import Settings
 
@@ -78,17 +77,17 @@ def compact(connection: Connection, *, batches: int = _BATCHES_AT_ONCE) -> bool:
     return True
 
 
-def run(settings: Settings, stop: threading.Event) -> None:
+def run(settings: Settings, stop: Stop) -> None:
     """Compact until asked to stop, through every outage of the database."""
     pulse = Pulse(limit_s=300.0)
     serve(settings.metrics_port, pulse)
-    while not stop.is_set():
+    while not stop.asked:
         try:
             with connect(settings, application="tokenledger-compact") as connection:
                 # A fold of a long standstill sorts more than a default session may hold.
                 connection.execute("SELECT set_config('work_mem', '64MB', false)")
                 connection.execute("SELECT set_config('idle_in_transaction_session_timeout', '60s', false)")
-                while not stop.is_set():
+                while not stop.asked:
                     more = compact(connection)
                     pulse.beat()
                     stop.wait(0 if more and _behind(connection) else settings.compact_interval_ms / 1000)
@@ -111,15 +110,7 @@ def _behind(connection: Connection) -> bool:
 def main() -> int:
     """`python -m ledger.compact`."""
     settings = Settings.from_environment(os.environ, user="writer")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        run(settings, stop)
-    except Exception:
-        log.exception("ended")
-        return 1
-    return 0
+    return run_supervised(lambda stop: run(settings, stop), log)
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ class KafkaSide:
 
     def batch(self, *, records: int, wait_ms: int) -> list[Read]:
         """What came within the wait. Raises KafkaException for an error that will not pass by itself."""
-        return [_read(message) for message in self._consumer.consume(records, wait_ms / 1000) if _is_record(message)]
+        return [_read(message) for message in self._consumer.consume(records, wait_ms / 1000) if is_record(message)]
 
     def lag(self, offsets: dict[tuple[str, int], int]) -> dict[tuple[str, int], int]:
         """Records not yet read, by what the client knows without asking."""
@@ -111,7 +111,8 @@ class KafkaSide:
         self._consumer.close()
 
 
-def _is_record(message: Message) -> bool:
+def is_record(message: Message) -> bool:
+    """Whether it is one, not the client's word that nothing came. Raises KafkaException for an error that stays."""
     error = message.error()
     if error is None:
         return True

@@ -6,12 +6,10 @@ loses and doubles nothing. What Postgres refuses is rejected record by record; w
 
 import gc
 import os
-import signal
 import struct
 import sys
 import time
 from collections.abc import Sequence
-from types import FrameType
 from typing import Final, TypeVar
 
 import psycopg
@@ -19,6 +17,7 @@ import psycopg
 from ledger import store
 from ledger.batching import Decode, Done, apply
 from ledger.database import Connection, connect
+from ledger.ending import Stop, run_supervised
 from ledger.kafka import KafkaSide, received
 from ledger.observing import BATCH_SECONDS, LAG, RECORDS, RETRIES, VISIBLE_SECONDS, Pulse, logger, serve
 from ledger.received import Placed, Received
@@ -88,18 +87,6 @@ def unstorable(one: Received, error: BaseException) -> Received:
     )
 
 
-class Stop:
-    """Asked to end: the batch at hand is finished first."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask)
-
-    def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        self.asked = True
-
-
 def run(settings: Settings, stop: Stop) -> None:
     """Write until asked to stop, through every outage of the database."""
     pulse = Pulse(limit_s=60.0)
@@ -116,7 +103,7 @@ def run(settings: Settings, stop: Stop) -> None:
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 RETRIES.inc()
                 log.warning("database away, trying again", extra={"facts": {"error": str(error), "pause_s": pause_s}})
-                time.sleep(pause_s)
+                stop.wait(pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
     finally:
         kafka.close()
@@ -174,13 +161,7 @@ def main() -> int:
     """`python -m ledger.writer`."""
     settings = Settings.from_environment(os.environ, user="writer")
     tune_interpreter()
-    try:
-        run(settings, Stop())
-    except Exception:
-        log.exception("ended")
-        return 1
-    log.info("stopped")
-    return 0
+    return run_supervised(lambda stop: run(settings, stop), log)
 
 
 if __name__ == "__main__":

@@ -103,15 +103,12 @@ INNER_ROOMS = {
 """Inside the library: room → rooms it may import beside itself."""
 
 CATCH_ALL = {
-    "feature_repo/pusher.py": "process wiring: the supervisor restarts what ends here",
     "feature_repo/redis_connection.py": "closes the connection and raises again",
     "flink_jobs/outcome.py": "the job's last line of defence: a defect of ours rejects the record, the stream goes on",
     "ledger/ahead.py": "a thread hands what it caught to its reader, who raises it again",
-    "ledger/compact.py": "process wiring: the supervisor restarts what ends here",
-    "ledger/writer.py": "process wiring: the supervisor restarts what ends here",
+    "ledger/ending.py": "process wiring: the supervisor restarts what ends here",
     "serving/gateway/app.py": "answers 500 and logs why",
     "ledger/batching.py": "rolls back and raises again",
-    "serving/gateway/shipper.py": "process wiring: the supervisor restarts what ends here",
     "ledger/database.py": "closes the connection and raises again",
 }
 """Modules that may catch everything, and why."""

@@ -6,18 +6,17 @@ and the gateway refuses what it could not account for.
 
 import fcntl
 import os
-import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from confluent_kafka import KafkaError, Message, Producer
 
+from ledger.ending import Stop, run_supervised
 from ledger.observing import Pulse, logger, serve
 from serving.gateway import epochs
 from serving.gateway.account_metrics import SHIPPED, SHIPPER_BEHIND, SHIPPER_EPOCHS
@@ -118,7 +117,7 @@ class Shipper:
         self._settled = True
         self._told_s = 0.0
 
-    def turn(self, stop: "Stop", pulse: Pulse) -> bool:
+    def turn(self, stop: Stop, pulse: Pulse) -> bool:
         """Ship what there is; whether there was anything. Ends early, with nothing noted, when asked to stop."""
         self._look_for_epochs()
         self._settled = False
@@ -168,18 +167,6 @@ class Shipper:
             epoch.close()
 
 
-class Stop:
-    """Asked to end."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask)
-
-    def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        self.asked = True
-
-
 def run(settings: ShipperSettings, stop: Stop) -> None:
     """Ship until asked to stop."""
     root = settings.outbox_folder
@@ -211,13 +198,8 @@ def _locked(lock: int) -> bool:
 
 def main() -> int:
     """`python -m serving.gateway.shipper`."""
-    try:
-        run(ShipperSettings.from_environment(os.environ), Stop())
-    except Exception:
-        log.exception("ended")
-        return 1
-    log.info("stopped")
-    return 0
+    settings = ShipperSettings.from_environment(os.environ)
+    return run_supervised(lambda stop: run(settings, stop), log)
 
 
 if __name__ == "__main__":
