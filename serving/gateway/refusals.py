@@ -18,26 +18,22 @@ NOT_READY: Final = Refusal(
     code="not_ready",
     headers=((b"retry-after", b"1"),),
 )
-NO_KEY: Final = Refusal(
-    http_status=401,
-    message="no API key: send `Authorization: Bearer tl-…`",
-    type="invalid_request_error",
-    code="invalid_api_key",
-    headers=((b"www-authenticate", b"Bearer"),),
-)
-UNKNOWN_KEY: Final = Refusal(
-    http_status=401,
-    message="the API key is not known here, or was revoked; `tokenledger keys create` makes one",
-    type="invalid_request_error",
-    code="invalid_api_key",
-    headers=((b"www-authenticate", b"Bearer"),),
-)
-EXPIRED_KEY: Final = Refusal(
-    http_status=401,
-    message="the API key has expired; `tokenledger keys create` makes a new one",
-    type="invalid_request_error",
-    code="expired_api_key",
-    headers=((b"www-authenticate", b"Bearer"),),
+
+
+def _unauthorized(message: str, *, code: str = "invalid_api_key") -> Refusal:
+    return Refusal(
+        http_status=401,
+        message=message,
+        type="invalid_request_error",
+        code=code,
+        headers=((b"www-authenticate", b"Bearer"),),
+    )
+
+
+NO_KEY: Final = _unauthorized("no API key: send `Authorization: Bearer tl-…`")
+UNKNOWN_KEY: Final = _unauthorized("the API key is not known here, or was revoked; `tokenledger keys create` makes one")
+EXPIRED_KEY: Final = _unauthorized(
+    "the API key has expired; `tokenledger keys create` makes a new one", code="expired_api_key"
 )
 
 
