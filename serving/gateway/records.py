@@ -4,6 +4,8 @@ from typing import Protocol
 
 import msgspec
 
+from tokenledger.records.decision import RouteDecision
+
 
 class Admitted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A request that may go on, and on whose account."""
@@ -76,6 +78,10 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     """Tier that was chosen."""
     decision_id: str | None = None
     """The decision that chose it."""
+    decision: RouteDecision | None = None
+    """That decision, on the operation's first attempt only."""
+    attempt_reason: str | None = None
+    """Why this attempt is made where it is not the first: `disagreement`, `format`, `refusal`, `upstream_error`, …"""
     provider: str
     """Provider of the upstream."""
     api: str
