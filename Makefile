@@ -8,7 +8,7 @@ SHELL := /bin/bash
 export UV = $(shell command -v uv || echo $(CURDIR)/.local/tools/bin/uv)
 RUN = $(UV) run --no-sync
 STACK = $(RUN) python -m infra.local
-UNIT = tests $(addprefix --ignore=tests/,fuzz conformance integration faults ledger/test_any_order.py)
+QUICK = tests $(addprefix --ignore=tests/,fuzz conformance integration faults)
 SEED ?= 1
 MINUTES ?= 5
 
@@ -25,13 +25,14 @@ demo-gateway: setup ## the OpenAI SDK through the gateway, one upstream degradin
 	@$(RUN) python -m infra.demo_gateway
 
 test: check ## everything that proves it, with real servers
-	@$(RUN) pytest tests/fuzz tests/conformance tests/ledger/test_any_order.py tests/integration
+	@$(RUN) pytest -n 2 -m slow $(QUICK)
+	@$(RUN) pytest tests/fuzz tests/conformance tests/integration
 
-check: setup ## format, lint, types, unit tests; under a minute
+check: setup ## format, lint, types, quick tests; under a minute
 	@$(RUN) ruff format --check .
 	@$(RUN) ruff check .
 	@$(RUN) mypy
-	@$(RUN) pytest -n 2 $(UNIT)
+	@$(RUN) pytest -n 2 -m 'not slow' $(QUICK)
 
 up: setup ## start the stack; resumes after a crash
 	@$(STACK) up

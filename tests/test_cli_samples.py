@@ -72,6 +72,7 @@ def test_every_distribution_is_pinned_once_by_version_and_hash() -> None:
     assert {one.version for one in DISTRIBUTIONS} == {"0.62.4", "2.4b0"}
 
 
+@pytest.mark.slow
 def test_every_recording_that_was_fetched_is_read_and_loses_only_texts() -> None:
     folder = samples.DEFAULT_FOLDER
     if not any(folder.glob("*/.complete")):

@@ -14,6 +14,8 @@ from tests.ledger.samples import call, priced
 from tokenledger.merge import candidate, resolve
 from tokenledger.records import PricedCall
 
+pytestmark = pytest.mark.slow
+
 _TABLES = (
     "calls, call_keys, postings, lines, witnesses, dimensions, rates, book_versions, rollups_15m, latency_15m, "
     "batches, offsets, origins, origin_ranges, rejected"

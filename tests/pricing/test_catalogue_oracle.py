@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import genai_prices
+import pytest
 from genai_prices.data import providers
 from genai_prices.data_units import unit_data
 from genai_prices.types import Provider
@@ -33,6 +34,7 @@ FIRST_S, LAST_S = 1_704_067_200, 1_801_440_000
 """2024-01-01 to 2027-02-01: before, between and after all dated prices."""
 
 
+@pytest.mark.slow
 def test_every_model_costs_what_genai_prices_says() -> None:
     """Within one pico-dollar a line, of every model, at random instants, contexts, sizes and mixes of meters."""
     rng = random.Random(20261121)  # noqa: S311 - a repeatable sample

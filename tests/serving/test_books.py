@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from ledger import api_keys
 from ledger.database import connect
@@ -35,6 +36,7 @@ def _admitted(books: Books) -> Admitted | Refusal:
     return books.admission.admit(authorization=bearer(), api="chat", model="m", feature=None)
 
 
+@pytest.mark.slow
 def test_a_gateway_waits_for_the_ledger_at_its_start_and_goes_on_without_it_afterwards(tmp_path: Path) -> None:
     async def played(server: Server) -> None:
         settings = _settings(server, tmp_path)

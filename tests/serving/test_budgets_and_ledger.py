@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -26,6 +27,8 @@ from tests.serving.admissions import NOW_US, Clock, admission, key
 from tests.serving.attempts import COST_USD_PICO, STARTED_AT_US, intent, outcome
 from tokenledger.process import default_context, process
 from tokenledger.records import PricedCall
+
+pytestmark = pytest.mark.slow
 
 __all__ = ["books", "database", "server", "template"]
 

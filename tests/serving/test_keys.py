@@ -19,6 +19,8 @@ from serving.gateway.records import Admitted, Refusal
 from tests.serving.admissions import KEY, NOW_US, SECRET, Clock, admission, bearer, key
 from tests.serving.attempts import intent
 
+pytestmark = pytest.mark.slow
+
 # HMAC-SHA256 of `tl-a-key-for-tests` by `openssl dgst -sha256 -hmac 0123456789abcdefghijklmnopqrstuv`.
 _BY_OPENSSL = subprocess.run(
     ["openssl", "dgst", "-sha256", "-hmac", SECRET.decode(), "-r"], input=KEY.encode(), capture_output=True, check=True

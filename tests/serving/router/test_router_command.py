@@ -38,6 +38,7 @@ def labelled(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_train_evaluate_promote_and_list(labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     models = tmp_path / "models"
     assert main(["router", "train", str(labelled), *OPTIONS, "--models", str(models)]) == 0

@@ -19,6 +19,7 @@ def area(report: Report, name: str = "router") -> tuple[float, tuple[float, floa
     return line.curve.apgr, line.intervals["apgr"]
 
 
+@pytest.mark.slow
 def test_a_planted_signal_is_found_and_beats_what_needs_no_learning() -> None:
     """Half of the prompts hold 95 % of the gap: an order that knows them has an area of about 0.74."""
     report = evaluate(pairs(500, seed=3, signal=0.9), TERMS)
@@ -30,6 +31,7 @@ def test_a_planted_signal_is_found_and_beats_what_needs_no_learning() -> None:
     assert report.stable["case"] == report.stable["blanks"] == 1
 
 
+@pytest.mark.slow
 def test_on_noise_the_interval_of_the_area_holds_one_half() -> None:
     report = evaluate(pairs(500, seed=4, signal=0.0), TERMS)
     _, (low, high) = area(report)
@@ -38,6 +40,7 @@ def test_on_noise_the_interval_of_the_area_holds_one_half() -> None:
     assert low < 0.5 < high
 
 
+@pytest.mark.slow
 def test_a_floor_that_rises_sends_more_to_the_strongest_tier() -> None:
     shares = [one.strong_share for one in evaluate(pairs(300, seed=5, signal=0.9), TERMS).settings]
     assert shares == sorted(shares)
