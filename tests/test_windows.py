@@ -116,6 +116,13 @@ def test_a_call_in_progress_counts_nowhere_and_an_aborted_one_is_no_error() -> N
     assert feature.feature == ""
 
 
+def test_an_answer_that_its_upstream_broke_off_is_an_error_and_one_the_caller_left_is_none() -> None:
+    broken = [ended(status="aborted", error_type=kind) for kind in ("upstream_closed", "upstream_idle_timeout")]
+    left = ended(status="aborted", error_type="client_disconnected")
+    [model, _] = windows([*broken, left]).values()
+    assert (model.calls, model.aborted, model.errors, model.timeouts) == (3, 3, 2, 1)
+
+
 @pytest.mark.parametrize(
     ("names", "model"),
     [

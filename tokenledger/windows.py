@@ -145,14 +145,16 @@ def add(priced: Ended, *tallies: Tally) -> None:
 
 
 def _add_outcome(call: _Call | Call, tally: Tally) -> None:
-    if call.status == "aborted":
-        tally.aborted += 1
-    elif call.status == "error":
+    broken_off = call.status == "aborted"
+    tally.aborted += broken_off
+    if call.status == "error" or (broken_off and (call.error_type or "").startswith(_UPSTREAM)):
         tally.errors += 1
         tally.rate_limited += _says(call, statuses=(429,), words=_RATE_LIMITED)
         tally.timeouts += _says(call, statuses=(408, 504), words=_TIMED_OUT)
 
 
+_UPSTREAM: Final = "upstream_"
+"""So begins the error type of a call that its upstream broke off: that is no caller who had enough."""
 _RATE_LIMITED: Final = ("ratelimit", "toomanyrequests", "throttl", "resourceexhausted", "quota", "429")
 _TIMED_OUT: Final = ("timeout", "timedout", "deadlineexceeded", "504", "408")
 

@@ -28,13 +28,13 @@ class FeatureWindow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     calls: int = 0
     """Calls that ended, by any outcome; a call in progress is not counted."""
     errors: int = 0
-    """Calls that ended in an error, rate limits and timeouts included."""
+    """Calls that ended in an error, rate limits, timeouts and answers their upstream broke off included."""
     rate_limited: int = 0
     """Errors with HTTP 429 or an error type that says so."""
     timeouts: int = 0
     """Errors with HTTP 408 or 504 or an error type that says so."""
     aborted: int = 0
-    """Calls broken off before their end."""
+    """Calls broken off before their end, by the caller or by the upstream."""
     cache_hits: int = 0
     """Calls answered from the gateway's own cache."""
     escalations: int = 0
