@@ -28,9 +28,11 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     stop_signal: str = "TERM"
     stop_wait_s: int = 30
-    ready_within_s: float = 120.0
+    ready_within_s: float = 240.0
     independent: bool = False
     """Whether it may start before the others are ready."""
+    on_request: bool = False
+    """Whether it starts only when it is named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
