@@ -172,7 +172,10 @@ def _weights(path: Path) -> dict[str, Floats]:
     header = json.loads(pages[8:begin])
     return {
         name: np.frombuffer(
-            pages, np.float32, (entry["data_offsets"][1] - entry["data_offsets"][0]) // 4, begin + entry["data_offsets"][0]
+            pages,
+            np.float32,
+            (entry["data_offsets"][1] - entry["data_offsets"][0]) // 4,
+            begin + entry["data_offsets"][0],
         ).reshape(entry["shape"])
         for name, entry in header.items()
         if entry.get("dtype") == "F32"

@@ -1,10 +1,25 @@
 """What the gateway and the cache say to each other."""
 
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol, get_args
 
 import msgspec
 
 Kind = Literal["exact", "static", "semantic"]
+
+Reason = Literal[
+    "off", "opted_out", "unknown",
+    "several_choices", "hot", "live_tools", "tool_results", "media", "no_question", "too_long", "personal_data",
+    "time_words",
+    "no_model", "busy", "too_late", "switched_off", "nothing_near", "unsure", "explored",
+    "guard_numbers", "guard_negation", "guard_names", "guard_units", "guard_dates", "guard_language", "guard_order",
+    "guard_words",
+]  # fmt: skip
+"""Why there is no answer. Not asked: `off` (the route has no cache), `opted_out` (the caller's wish), from
+`several_choices` to `time_words` what the rules say of the request. Asked: `unknown`, and of the semantic cache whether
+it could not answer, was not sure, asked a model in order to learn, or which guard told the questions apart.
+"""
+
+REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -24,6 +39,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Top level of the request body."""
     at_us: int
     """Now, µs UTC."""
+    wish: bytes | None = None
+    """The caller's header `x-tokenledger-cache`. It may forbid or tighten, never allow or loosen."""
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -34,13 +51,18 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     entry_id: str
     """The entry, for purging and for the log."""
     reply: bytes
-    """A whole chat completion as JSON, with the usage of the call that made it, or without where none was."""
+    """A whole chat completion as JSON, with the usage of the call that made it, or without where none was.
+
+    Its `id` is the hit's own: two calls of one id would be one call in the ledger.
+    """
     provider: str
     """Provider of the call that made it."""
     model: str
     """Model that made it; for a written answer, the route's name."""
     similarity: float | None = None
     """Cosine similarity of the questions; semantic only."""
+    stored_at_us: int = 0
+    """When it was kept, µs UTC; 0 for a written answer."""
     verify: bool = False
     """Whether this hit was drawn to be checked: ask the model as well, and tell `verified` what it said."""
 
@@ -48,8 +70,8 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Miss(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """No answer; what is needed to keep the one that will be found."""
 
-    reason: str
-    """Why: `unknown`, `not_eligible`, `guard_numbers`, `guard_negation`, `budget`, `off`, … A closed set."""
+    reason: Reason
+    """Why."""
     ticket: object | None = None
     """For `offer`; None where the answer shall not be kept."""
 
