@@ -108,6 +108,8 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     """The most the answer may have, by request and configuration."""
     reserved_usd_pico: int
     """What was reserved of the budgets for it, 10⁻¹² USD."""
+    cache_hit: bool = False
+    """Whether it is answered from the cache: nothing is sent and nothing spent."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -150,6 +152,13 @@ class Accounting(Protocol):
         """Takes the outcome, frees the reservation; the call's known cost in 10⁻¹² USD, None where not wholly known.
 
         Never fails and never waits: the outbox keeps room for the outcome of every intent it took.
+        """
+
+
+    def record(self, intent: Intent, outcome: Outcome) -> None:
+        """Takes an answer of the cache: no upstream, no reservation, so nobody waits for the disk.
+
+        Raises OutboxFullError.
         """
 
 

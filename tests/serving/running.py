@@ -44,6 +44,13 @@ class Memory:
         self.outcomes.append(outcome)
         return self.cost_usd_pico
 
+    def record(self, intent: Intent, outcome: Outcome) -> None:
+        """Remembers both."""
+        if self.full:
+            raise OutboxFullError
+        self.intents.append(intent)
+        self.outcomes.append(outcome)
+
     def admit(self, *, authorization: bytes | None, api: str, model: str, feature: str | None) -> Admitted | Refusal:
         """By the keys it knows."""
         assert api
