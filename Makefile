@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-gateway test check up down status logs bench faults
+.PHONY: help setup demo demo-gateway test check up airflow down status logs bench faults
 
 # uv from the PATH, else the one `make setup` put into .local/tools. Looked up when used.
 export UV = $(shell command -v uv || echo $(CURDIR)/.local/tools/bin/uv)
@@ -36,6 +36,11 @@ check: setup ## format, lint, types, quick tests; under a minute
 
 up: setup ## start the stack; resumes after a crash
 	@$(STACK) up
+
+airflow: ## the stack with Airflow: datasets, drift, operations
+	@infra/local/setup.sh airflow
+	@$(STACK) up
+	@$(STACK) airflow
 
 down: ## stop the stack
 	@$(STACK) down

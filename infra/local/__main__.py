@@ -1,4 +1,4 @@
-"""`python -m infra.local up|down|status|pids|logs|restart|upgrade|env`: the local stack from the shell."""
+"""`python -m infra.local up|airflow|down|status|pids|logs|restart|upgrade|env`: the local stack from the shell."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="start what does not run; returns when all is ready")
     up.add_argument("names", nargs="*", metavar="NAME", help="only these programs")
+    commands.add_parser("airflow", help="start Airflow beside the running stack")
     commands.add_parser("down", help="stop everything gracefully")
     commands.add_parser("status", help="one line a program; exit status 1 if one is not ready")
     commands.add_parser("pids", help="name and pid of every running program")
@@ -59,6 +60,11 @@ def _up(stack: Stack, options: argparse.Namespace) -> int:
     return 0
 
 
+def _airflow(stack: Stack, _: argparse.Namespace) -> int:
+    stack.airflow()
+    return 0
+
+
 def _down(stack: Stack, _: argparse.Namespace) -> int:
     stack.down()
     return 0
@@ -69,7 +75,10 @@ def _status(stack: Stack, _: argparse.Namespace) -> int:
         print("the stack is down; `make up` starts it")
         return 1
     all_ready = True
+    on_request = {program.name for program in stack.programs() if program.on_request}
     for process in stack.supervision.processes():
+        if process.name in on_request and process.state == "STOPPED":
+            continue
         is_ready = stack.ready(process.name)
         all_ready &= is_ready
         for_s = int(time.time()) - process.started_at_s if process.pid else 0
@@ -116,6 +125,7 @@ def _env(stack: Stack, _: argparse.Namespace) -> int:
 
 _COMMANDS: dict[str, Callable[[Stack, argparse.Namespace], int]] = {
     "up": _up,
+    "airflow": _airflow,
     "down": _down,
     "status": _status,
     "pids": _pids,

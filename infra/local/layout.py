@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 DATABASE = "tokenledger"
 SUPERUSER = "postgres"
+AIRFLOW_ROLE = "airflow"
+"""Airflow's role in Postgres, and the database it owns."""
 HOST = "127.0.0.1"
 
 # sockaddr_un holds 108 bytes with its final NUL; Postgres appends "/.s.PGSQL.65535" to the folder.
@@ -41,6 +43,7 @@ class Ports:
     pusher_metrics: int
     shipper_metrics: int
     gateway: int
+    airflow: int
 
     @classmethod
     def from_table(cls, table: Mapping[str, object]) -> Ports:
@@ -89,6 +92,11 @@ class Layout:
     def flink_python(self) -> Path:
         """The interpreter of Flink jobs; its pins would hold everything else back."""
         return self.repo / ".local" / "venv-flink" / "bin" / "python"
+
+    @property
+    def airflow_python(self) -> Path:
+        """The interpreter of Airflow, which holds libraries back that the tasks' commands need newer."""
+        return self.repo / ".local" / "venv-airflow" / "bin" / "python"
 
     @property
     def config(self) -> Path:
@@ -164,6 +172,26 @@ class Layout:
         return f"http://{HOST}:{self.ports.gateway}/v1"
 
     @property
+    def airflow_home(self) -> Path:
+        """Airflow's own files: the logs of tasks, its plugins."""
+        return self.root / "airflow"
+
+    @property
+    def airflow_config(self) -> Path:
+        """Airflow's configuration, which holds its secrets."""
+        return self.config / "airflow.cfg"
+
+    @property
+    def airflow_passwords(self) -> Path:
+        """Who signs in to Airflow with what, as JSON."""
+        return self.secrets / "airflow-passwords.json"
+
+    @property
+    def airflow_url(self) -> str:
+        """Airflow's pages and its REST interface."""
+        return f"http://{HOST}:{self.ports.airflow}"
+
+    @property
     def flink_rest(self) -> str:
         """The JobManager's REST interface, which is also its web page."""
         return f"http://{HOST}:{self.ports.flink_rest}"
@@ -186,6 +214,7 @@ class Layout:
             "TOKENLEDGER_SECRETS": str(self.secrets),
             "TOKENLEDGER_FEATURES": str(self.features),
             "TOKENLEDGER_GATEWAY_URL": self.gateway_url,
+            "TOKENLEDGER_AIRFLOW_URL": self.airflow_url,
         }
 
     def admin_environment(self) -> dict[str, str]:

@@ -64,18 +64,18 @@ def secrets(layout: Layout) -> None:
     """Redis's passwords and the secret of API keys, made once, and Redis's ACL file; only their owner may read them."""
     layout.secrets.mkdir(mode=0o700, exist_ok=True)
     passwords = {user: _secret(layout.secrets / f"redis-{user}") for user in redis.USERS}
-    _write_private(layout.config / "redis-users.acl", redis.users_acl(passwords))
+    write_private(layout.config / "redis-users.acl", redis.users_acl(passwords))
     _secret(layout.secrets / "api-keys")
 
 
 def _secret(path: Path) -> str:
     if not path.exists():
         # Letters only: Feast reads a password that looks like a number as one.
-        _write_private(path, "".join(random.choice(string.ascii_letters) for _ in range(_PASSWORD_LETTERS)))
+        write_private(path, "".join(random.choice(string.ascii_letters) for _ in range(_PASSWORD_LETTERS)))
     return path.read_text(encoding="utf-8")
 
 
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
     """Whole or not at all, and never readable by others, not even while it is written."""
     fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)

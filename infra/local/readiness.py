@@ -6,6 +6,7 @@ import json
 import socket
 import urllib.error
 import urllib.request
+from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from redis import Redis, RedisError
 
+from infra.local.airflow import NAMES as AIRFLOW
 from infra.local.layout import HOST, SUPERUSER
 from infra.local.programs import JOBS, TASKMANAGERS
 
@@ -21,16 +23,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from infra.local.layout import Layout
+    from infra.local.supervision import Process
 
 _ANSWER_WITHIN_S = 2.0
 
 
-def ready(layout: Layout, name: str, pid: int) -> bool:
-    """Whether the named program, which is process `pid`, does what it does when all is well."""
+def ready(layout: Layout, process: Process) -> bool:
+    """Whether the program does what it does when all is well."""
+    name = process.name
     if name in TASKMANAGERS:
-        return taskmanager(layout, name, pid=pid)
+        return taskmanager(layout, name, pid=process.pid)
     if name in JOBS:
         return job(layout, name)
+    if name in AIRFLOW:
+        return airflow(layout, name, started_at_s=process.started_at_s)
     return _CHECKS[name](layout)
 
 
@@ -97,6 +103,20 @@ def flink(layout: Layout, path: str) -> dict[str, Any]:
     except (OSError, urllib.error.URLError, json.JSONDecodeError):
         return {}
     return answer
+
+
+def airflow(layout: Layout, name: str, *, started_at_s: int) -> bool:
+    """It has told the database that it lives since this process began; a dead one's last word is no life."""
+    try:
+        with urllib.request.urlopen(f"{layout.airflow_url}/api/v2/monitor/health", timeout=_ANSWER_WITHIN_S) as reply:  # noqa: S310 - always http
+            health: dict[str, dict[str, str | None]] = json.load(reply)
+    except (OSError, urllib.error.URLError, json.JSONDecodeError):
+        return False
+    if name == "airflow_api":
+        return health["metadatabase"]["status"] == "healthy"
+    said_at = health[name][f"latest_{name}_heartbeat"]
+    alive = health[name]["status"] == "healthy" and said_at is not None
+    return alive and datetime.fromisoformat(str(said_at)).timestamp() >= started_at_s
 
 
 def gateway(layout: Layout) -> bool:

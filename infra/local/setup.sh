@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes this machine able to run the stack: system programs, JVM artifacts, two Python environments.
+# Makes this machine able to run the stack: system programs, JVM artifacts, two Python environments; with `airflow`,
+# the third.
 # Idempotent; with nothing to do it takes well under a second. Writes under .local/ and the link .venv, besides
 # what apt installs (and createcluster.conf, so that no cluster starts) and the package caches. What it cannot install it names, with the command.
 set -euo pipefail
@@ -173,5 +174,6 @@ sync_environment venv
 show_uv
 sync_environment venv-flink --no-default-groups --group flink
 install_python_library
+if [[ ${1-} == airflow ]]; then sync_environment venv-airflow --no-default-groups --group airflow; fi
 [[ -e .venv ]] || ln -s .local/venv .venv
 say setup "ready"

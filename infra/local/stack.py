@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from infra.local import failure, preparation, readiness, savepoint, topics
+from infra.local import airflow_preparation, failure, preparation, readiness, savepoint, topics
+from infra.local.airflow import NAMES as AIRFLOW
+from infra.local.airflow import airflow_programs
 from infra.local.layout import DATABASE, SUPERUSER, Layout
 from infra.local.machine import inspect
 from infra.local.programs import JOBS, TASKMANAGERS, Program, programs
@@ -46,7 +48,7 @@ class Stack:
         started_at = time.monotonic()
         everything = self._prepare(only)
         supervision = self.supervision
-        wanted = supervision.start() | set(only or (program.name for program in everything))
+        wanted = supervision.start() | set(only or (program.name for program in everything if not program.on_request))
         chosen = [program for program in everything if program.name in wanted]
         for program in chosen:
             if program.independent:
@@ -59,6 +61,16 @@ class Stack:
             self._start(supervision, program)
         self._tell_clients()
         self.say(f"up            in {time.monotonic() - started_at:.1f} s")
+
+    def airflow(self) -> None:
+        """Airflow's processes run beside the rest and are ready, or `NotReady`."""
+        started_at = time.monotonic()
+        if passwords := airflow_preparation.secrets(self.layout):
+            self._tell_passwords(passwords)
+        if airflow_preparation.database(self.layout):
+            self.say(f"airflow       database at its version in {time.monotonic() - started_at:.1f} s")
+        self.up(AIRFLOW)
+        self.say(f"airflow       {self.layout.airflow_url}")
 
     def down(self) -> None:
         """Nothing of this stack runs; each program had its time to end well."""
@@ -99,12 +111,12 @@ class Stack:
 
     def programs(self) -> tuple[Program, ...]:
         """The programs of this stack, in start order."""
-        return programs(self.layout, inspect(self.layout))
+        return (*programs(self.layout, inspect(self.layout)), *airflow_programs(self.layout))
 
     def ready(self, name: str) -> bool:
         """It runs and does its work."""
         process = self.supervision.process(name)
-        return process.state == "RUNNING" and readiness.ready(self.layout, name, process.pid)
+        return process.state == "RUNNING" and readiness.ready(self.layout, process)
 
     def wait_ready(self, program: Program, *, since: float | None = None) -> float:
         """Seconds until it is ready; `NotReady` when that takes longer than it may."""
@@ -152,6 +164,11 @@ class Stack:
         settings = self.layout.client_environment()
         text = "".join(f"{name}={value}\n" for name, value in settings.items())
         (self.layout.root / "client.env").write_text(text, encoding="utf-8")
+
+    def _tell_passwords(self, passwords: dict[str, str]) -> None:
+        for user, password in passwords.items():
+            self.say(f"airflow       user {user:<9} password {password}")
+        self.say(f"airflow       shown this once; kept in {self.layout.airflow_passwords}")
 
     def _topics(self) -> None:
         made, differences = topics.ensure(self.layout.kafka_bootstrap)
@@ -216,6 +233,7 @@ _START_ORDER = {
             "pusher",
             "shipper",
             "gateway",
+            *AIRFLOW,
         ),
         start=1,
     )
