@@ -6,6 +6,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from tokenledger.records import Call, Latency, Line, ModelShare, PricedCall, Timings
+from tokenledger.records.decision import RouteDecision
 
 # What a reading found odd and what the whole path found odd are two fields of one name.
 _RENAMED: Final = {"anomalies": "reading_anomalies"}
@@ -22,7 +23,7 @@ CALL_COLUMNS: Final = (
 )
 """Columns of `calls` that are fields of the records, in the order of `call_values`."""
 
-_JSON: Final = frozenset({"tags", "usage", "shares", "timings"})
+_JSON: Final = frozenset({"tags", "usage", "shares", "timings", "decision"})
 _TEXTS: Final = frozenset({"reading_anomalies", "unpriced_meters", "rate_fallbacks", "anomalies"})
 _BYTES: Final = frozenset({"fingerprint", "rank"})
 
@@ -80,7 +81,8 @@ def priced_call(values: dict[str, Any], lines: tuple[Line, ...]) -> PricedCall:
     """The reverse: a row of `calls` by column name, and the lines of its posting."""
     call = {name: values[_RENAMED.get(name, name)] for name in _CALL_FIELDS}
     call["shares"] = [msgspec.convert(share, ModelShare) for share in call["shares"] or ()]
-    call["timings"] = None if call["timings"] is None else msgspec.convert(call["timings"], Timings)
+    for name, kind in (("timings", Timings), ("decision", RouteDecision)):
+        call[name] = None if call[name] is None else msgspec.convert(call[name], kind)
     latency = {name: values[name] for name in _LATENCY_FIELDS}
     priced = {name: values[name] for name in _PRICED_FIELDS}
     for name in _BYTES:

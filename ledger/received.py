@@ -8,9 +8,10 @@ from tokenledger.records import Call, PricedCall, Rejected
 
 
 class _Call(Call, frozen=True, omit_defaults=True, gc=False):
-    """A call whose `raw_usage` is left as the message has it: the ledger only passes it on."""
+    """A call whose JSON columns are left as the message has them: the ledger only passes them on."""
 
     raw_usage: msgspec.Raw = None  # type: ignore[assignment]
+    decision: msgspec.Raw = None  # type: ignore[assignment]
 
 
 class _PricedCall(PricedCall, frozen=True, omit_defaults=True, gc=False):

@@ -87,6 +87,7 @@ def _type(info: Any) -> str:
 _SIMPLE: Final[dict[type, str]] = {
     msgspec.inspect.StrType: "text",
     msgspec.inspect.IntType: "integer",
+    msgspec.inspect.FloatType: "number",
     msgspec.inspect.BoolType: "boolean",
     msgspec.inspect.NoneType: "null",
     msgspec.inspect.BytesType: "bytes",

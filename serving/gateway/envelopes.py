@@ -13,6 +13,7 @@ import msgspec
 from serving.gateway.records import Intent, Outcome
 from tokenledger.normalise.envelope import ENVELOPE_TYPE
 from tokenledger.records import RawEvent
+from tokenledger.records.decision import RouteDecision
 
 ORPHANED: Final = "gateway_ended"
 """`error_type` of an attempt whose gateway ended before it: nothing is known of what the upstream did."""
@@ -46,6 +47,9 @@ class _Envelope(msgspec.Struct, omit_defaults=True, gc=False):
     decision_id: str | None = None
     engine: str | None = None
     billing_account: str | None = None
+    attempt_reason: str | None = None
+    decision: RouteDecision | None = None
+    cache_hit: bool | None = None
     in_progress: bool | None = None
     http_status: int | None = None
     response: Any = None
@@ -114,7 +118,8 @@ def _envelope(intent: Intent, outcome: Outcome | None) -> _Envelope:
         intent.operation_id, intent.attempt_no, intent.attempt_role, intent.route, intent.deployment_id,
         intent.replica_id, intent.project, intent.environment, intent.feature, intent.user_id, intent.session_id,
         intent.trace_id, intent.span_id, intent.route_tier, intent.decision_id, intent.engine,
-        intent.billing_account,
+        intent.billing_account, intent.attempt_reason,
+        cache_hit=intent.cache_hit or None,
     )  # fmt: skip
     if outcome is None:
         envelope.in_progress = True
@@ -124,6 +129,8 @@ def _envelope(intent: Intent, outcome: Outcome | None) -> _Envelope:
 
 
 def _add_outcome(envelope: _Envelope, intent: Intent, *, outcome: Outcome) -> None:
+    # Said once, with the record that stays: exactly one outcome follows each intent.
+    envelope.decision = intent.decision
     envelope.http_status = outcome.http_status
     envelope.first_token_at_us = outcome.first_token_at_us
     envelope.ended_at_us = outcome.ended_at_us

@@ -3,6 +3,7 @@
 What cannot be read never replaces what could: the old policy and the old model go on, and the reason is told.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from serving.router import versions
@@ -20,6 +21,8 @@ class Current:
         self._text = policy_file.read_text(encoding="utf-8")
         self.policy: Policy = policy(self._text)
         self.model: Model | None = None
+        self.misfit: Callable[[Policy], str | None] = _fits
+        """What a new policy lacks of what those who use it need; such a one is not taken."""
 
     def refresh(self) -> list[str]:
         """Takes over what has changed; every line says what could not be taken over, and why."""
@@ -29,7 +32,10 @@ class Current:
         try:
             text = self._policy_file.read_text(encoding="utf-8")
             if text != self._text:
-                self.policy, self._text = policy(text), text
+                read = policy(text)
+                if lacking := self.misfit(read):
+                    raise PolicyError(lacking)
+                self.policy, self._text = read, text
         except (PolicyError, OSError, UnicodeDecodeError) as error:
             return [f"the router's policy stays as it was: {error}"]
         return []
@@ -42,3 +48,7 @@ class Current:
         except (versions.VersionError, OSError, UnicodeDecodeError) as error:
             return [f"the router's model stays as it was: {error}"]
         return []
+
+
+def _fits(_policy: Policy) -> str | None:
+    return None

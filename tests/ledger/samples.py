@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from tokenledger.merge import fingerprint, rank
 from tokenledger.records import Call, Latency, Line, PricedCall, Timings
+from tokenledger.records.decision import RouteDecision
 
 NOW_US = 1_760_000_000_000_000  # 2025-10-09T08:53:20Z
 RAW = "llm.raw.v1"
@@ -76,6 +77,28 @@ def priced(made: Call, *, offset: int, partition: int = 0, **changes: Any) -> Pr
     return replace(plain, **changes)
 
 
+def decision(**changes: Any) -> RouteDecision:
+    """A decision for the small tier, 1 µUSD expected against 9."""
+    plain = RouteDecision(
+        decision_id="d-1",
+        route="chat",
+        tier="small",
+        reason="good_enough",
+        best_tier="small",
+        best_reason="good_enough",
+        expected_cost_usd_pico=1_000_000,
+        strongest_cost_usd_pico=9_000_000,
+        confidence=0.75,
+        propensity=0.995,
+        propensities={"small": 0.995, "large": 0.005},
+        features={"small.error_ratio": 0.0, "small.ttft_us_p95": None},
+        features_age_us=60_000_000,
+        losses={"small": 0.02, "large": 0.0},
+        mode="verify-first",
+    )
+    return replace(plain, **changes)
+
+
 def full() -> PricedCall:
     """A record that uses every kind of field."""
     return priced(
@@ -88,6 +111,8 @@ def full() -> PricedCall:
             anomalies=("text_bounded",),
             stream=True,
             http_status=200,
+            attempt_reason="format",
+            decision=decision(),
         ),
         offset=0,
         lines=(line("input.text", 100), line("output.text", 10, model="m-2")),

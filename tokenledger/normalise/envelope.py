@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, TypeAlias
 import msgspec
 
 from tokenledger.normalise.reading import BadRecordError
+from tokenledger.records.decision import RouteDecision
 from tokenledger.records.reasons import Anomaly, Reason
 
 ENVELOPE_TYPE: Final = "llm.call.v1"
@@ -125,7 +126,9 @@ class Envelope(msgspec.Struct, gc=False):
     attempt_no: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] | None = None
     """Number of this attempt of the operation, from 1."""
     attempt_role: Text | None = None
-    """`primary`, `retry`, `hedge`, `verify` or `escalation`."""
+    """`primary`, `retry`, `fallback`, `hedge`, `verify` or `escalation`."""
+    attempt_reason: Text | None = None
+    """Why it was made where it is not the first: `disagreement`, `format`, `refusal`, `upstream_error`, …"""
     container_id: Text | None = None
     """Id of the batch file or export this call was split from."""
     trace_id: Text | None = None
@@ -142,6 +145,8 @@ class Envelope(msgspec.Struct, gc=False):
     """Tier the router chose."""
     decision_id: Text | None = None
     """The router's decision."""
+    decision: RouteDecision | None = None
+    """That decision itself, on the operation's first attempt only."""
     error_type: Text | None = None
     """Why nothing came back, where the reply does not say so."""
     kv_token_us: Duration | None = None
@@ -211,6 +216,10 @@ def _mended(value: bytes) -> tuple[Envelope, list[str]]:
         if isinstance(text, str) and (bounded := bound_text(text)) != text:
             plain[name] = bounded
             anomalies = [Anomaly.TEXT_BOUNDED.value]
+    decision = plain.get("decision")
+    if isinstance(decision, dict) and (texts := _too_long(decision)):
+        plain["decision"] = decision | texts
+        anomalies = [Anomaly.TEXT_BOUNDED.value]
     tags = plain.get("tags")
     if isinstance(tags, dict):
         plain["tags"], mended = _bounded_tags(tags)
@@ -246,6 +255,13 @@ def _scrub(plain: Any) -> Any:
 def bound_text(text: str) -> str:
     """The text without NUL, at most 256 characters: what a Postgres text column and its index can hold."""
     return text.replace("\x00", "\ufffd")[:MAX_TEXT_CHARS]
+
+
+def _too_long(fields: dict[str, Any]) -> dict[str, str]:
+    """Texts among these that are too long, cut."""
+    return {
+        name: bound_text(text) for name, text in fields.items() if isinstance(text, str) and len(text) > MAX_TEXT_CHARS
+    }
 
 
 def _bounded_tags(tags: dict[str, Any]) -> tuple[dict[str, str], list[str]]:

@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+from tokenledger.records.decision import RouteDecision
+
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Durations measured in one process, in µs; None is not measured. They are subtracted only from each other."""
@@ -118,7 +120,9 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     attempt_no: int | None = None
     """Number of this attempt of the operation, from 1."""
     attempt_role: str | None = None
-    """`primary`, `retry`, `hedge`, `verify` or `escalation`."""
+    """`primary`, `retry`, `fallback`, `hedge`, `verify` or `escalation`."""
+    attempt_reason: str | None = None
+    """Why it was made where it is not the first: `disagreement`, `format`, `refusal`, `upstream_error`, …"""
     revision: int = 0
     """Raised by a producer that restates an earlier record; the greatest wins."""
     ce_sequence: int | None = None
@@ -167,6 +171,8 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Tier the router chose."""
     decision_id: str | None = None
     """The router's decision."""
+    decision: RouteDecision | None = None
+    """That decision itself, on the operation's first attempt only."""
     prompt_id: str | None = None
     """Prompt template."""
     prompt_version: str | None = None

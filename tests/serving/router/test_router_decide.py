@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.router.decide import NOTHING_KNOWN, Decision, Online, Reason, decide
+from serving.router.decide import NOTHING_KNOWN, Online, Reason, decide
 from serving.router.features import Prompt
 from serving.router.policy import Policy
 from tests.serving.router.made import EASY, FILLERS, HARD, rules, traffic, trained
+from tokenledger.records.decision import RouteDecision
 from tokenledger.records.features import SpendFeatures, TrafficFeatures
 
 WELL = Online(tiers={"small": traffic(), "large": traffic()})
@@ -27,7 +28,7 @@ prompts = st.builds(
 )
 
 
-def choose(prompt: Prompt, policy: Policy, online: Online = WELL, *, operation_id: str = "op-1") -> Decision:
+def choose(prompt: Prompt, policy: Policy, online: Online = WELL, *, operation_id: str = "op-1") -> RouteDecision:
     return decide(prompt, route="chat", policy=policy, model=trained(), online=online, operation_id=operation_id)
 
 
@@ -118,7 +119,7 @@ def test_a_prompt_unlike_the_training_prompts_goes_to_the_strongest_tier(text: s
 
 def test_tools_that_training_never_saw_are_far() -> None:
     made = choose(msgspec.structs.replace(EASY_PROMPT, tools=8, turns=30), rules(**CAREFUL))
-    assert made.reason is Reason.FAR_FROM_TRAINING
+    assert made.reason == Reason.FAR_FROM_TRAINING
 
 
 def test_without_a_model_or_with_one_of_other_tiers_the_static_tier_serves() -> None:
@@ -186,7 +187,7 @@ def test_the_cost_follows_the_answers_the_stream_has_seen() -> None:
 def test_a_decision_holds_no_text_and_survives_the_wire() -> None:
     made = choose(Prompt(text=EASY_PROMPT.text + " Zanzibar"), rules())
     wire = msgspec.json.encode(made)
-    assert msgspec.json.decode(wire, type=Decision) == made
+    assert msgspec.json.decode(wire, type=RouteDecision) == made
     assert b"anzibar" not in wire
 
 

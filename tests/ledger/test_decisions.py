@@ -1,0 +1,87 @@
+"""What the router chose is kept once an operation, and the view says what the operation came to."""
+
+from typing import Any
+
+from tests.ledger.books import Books
+from tests.ledger.samples import NOW_US, call, decision, priced
+from tokenledger.records import PricedCall
+from tokenledger.records.decision import RouteDecision
+
+_SECOND_US = 1_000_000
+
+
+def attempt(number: int, role: str, *, tokens: int, reason: str | None = None, **changes: Any) -> PricedCall:
+    """One attempt of operation op-1, `tokens` × 2,000 pico-USD dear, a second after the one before."""
+    started_at_us = NOW_US + number * _SECOND_US
+    first: RouteDecision | None = decision() if number == 1 else None
+    stated = {
+        "event_id": f"e{number}",
+        "event_key": f"gw#e{number}",
+        "operation_id": "op-1",
+        "decision_id": "d-1",
+        "attempt_no": number,
+        "attempt_role": role,
+        "attempt_reason": reason,
+        "decision": first,
+        "usage": {"output.text": tokens},
+        "started_at_us": started_at_us,
+        "ended_at_us": started_at_us + 400_000,
+    }
+    return priced(call(**(stated | changes)), offset=number)
+
+
+def escalated() -> list[PricedCall]:
+    """Small, a second opinion that disagrees, then large; 2 + 2 + 50 tokens."""
+    return [
+        attempt(1, "primary", tokens=2, route_tier="small"),
+        attempt(2, "verify", tokens=2, route_tier="small"),
+        attempt(3, "escalation", tokens=50, reason="disagreement", route_tier="large"),
+    ]
+
+
+def one_row(books: Books, *columns: str) -> tuple[Any, ...]:
+    (row,) = books.all(f"SELECT {', '.join(columns)} FROM routing_decisions")  # noqa: S608 - column names of this file
+    return row
+
+
+def test_an_escalated_operation_shows_every_attempts_cost_against_the_expectation(books: Books) -> None:
+    books.write(*escalated())
+
+    found = one_row(
+        books,
+        *("tier", "reason", "mode", "propensity", "expected_cost_usd_pico", "strongest_cost_usd_pico"),
+        *("incurred_cost_usd_pico", "saved_usd_pico", "attempts", "checks", "escalated", "escalation_reason"),
+        *("served_tier", "total_us", "features", "losses"),
+    )
+
+    incurred = 54 * 2_000
+    assert found == (
+        *("small", "good_enough", "verify-first", 0.995, 1_000_000, 9_000_000),
+        *(incurred, 9_000_000 - incurred, 3, 1, True, "disagreement"),
+        *("large", 2_400_000, {"small.error_ratio": 0, "small.ttft_us_p95": None}, {"small": 0.02, "large": 0}),
+    )
+
+
+def test_what_is_saved_is_unknown_while_one_attempts_cost_is(books: Books) -> None:
+    first, *_ = escalated()
+    unknown = attempt(2, "escalation", tokens=3, reason="format")
+    books.write(first, priced(unknown.call, offset=2, cost_usd_pico=None))
+
+    assert one_row(books, "incomplete_calls", "saved_usd_pico", "escalation_reason") == (1, None, "format")
+
+
+def test_attempts_of_another_tenant_with_the_same_operation_are_none_of_this_one(books: Books) -> None:
+    books.write(*escalated()[:1], attempt(2, "escalation", tokens=9, tenant_id="other"))
+
+    assert one_row(books, "tenant_id", "attempts", "escalated") == ("acme", 1, False)
+
+
+def test_a_decision_survives_a_better_record_of_the_same_call(books: Books) -> None:
+    """The record in progress comes first and without it; the outcome replaces that record, and brings the decision."""
+    outcome = attempt(1, "primary", tokens=2, route_tier="small")
+    waiting = attempt(1, "primary", tokens=0, status="in_progress", usage={}, usage_source="none", decision=None)
+    books.write(priced(waiting.call, offset=5))
+    assert books.all("SELECT count(*) FROM routing_decisions") == [(0,)]
+    books.write(outcome)
+
+    assert one_row(books, "attempts", "served_tier", "features_age_us") == (1, "small", 60_000_000)
