@@ -14,11 +14,16 @@ from serving.router.features import Features, Prompt, features
 from serving.router.model import Model, estimate
 from serving.router.policy import Policy, RoutePolicy
 from tokenledger.records.decision import RouteDecision
+from tokenledger.records.features import SpendFeatures
 
 __all__ = ["NOTHING_KNOWN", "Online", "Reason", "decide", "features_hash"]
 
-_TRAFFIC: Final = ("calls", "error_ratio", "ttft_us_p95", "total_us_p95", "output_tokens_per_call")
-"""Features of a tier that a choice looks at."""
+_OF_TIER: Final = (
+    *("calls", "error_ratio", "ttft_us_p95", "total_us_p95"),
+    *("output_tokens_per_call", "known_cost_usd_pico_per_call"),
+)
+"""Features of a tier that are logged: those a choice looks at, and what another might."""
+_OF_CALLER: Final = ("calls", "escalation_ratio", "cache_hit_ratio")
 
 
 def decide(
@@ -49,7 +54,7 @@ def decide(
         left_out=tuple(name for name in ground.rules.tiers if name not in ground.eligible),
         features_hash=hashed,
         features=_named(prompt, ground),
-        features_age_us=online.age_us if online.tiers else None,
+        features_age_us=max(online.age_us, 0) if online.tiers else None,
         model_version=model_version,
         policy_version=policy.version,
         losses=ground.losses,
@@ -98,12 +103,11 @@ def _named(prompt: Prompt, ground: Ground) -> dict[str, float | None]:
         found["model.quality"] = ground.quality
     for tier in ground.rules.tiers:
         if traffic := online.tiers.get(tier):
-            found |= {f"{tier}.{name}": getattr(traffic, name) for name in _TRAFFIC}
+            found |= {f"{tier}.{name}": getattr(traffic, name) for name in _OF_TIER}
     if online.feature:
-        found["feature.calls"] = online.feature.calls
-        found["feature.escalation_ratio"] = online.feature.escalation_ratio
+        found |= {f"feature.{name}": getattr(online.feature, name) for name in _OF_CALLER}
     if online.spend:
-        found["spend.known_cost_usd_pico_month"] = online.spend.known_cost_usd_pico_month
+        found |= {f"spend.{name}": getattr(online.spend, name) for name in SpendFeatures.__struct_fields__}
     return found
 
 
