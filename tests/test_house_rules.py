@@ -89,13 +89,14 @@ ROOMS = {
 
 COMMANDS = ("tokenledger/cli.py", "tokenledger/commands/")
 """Commands are wiring: they may reach into the room that does the work."""
-COMMANDS_MAY_IMPORT = frozenset({"ledger", "serving"})
+COMMANDS_MAY_IMPORT = frozenset({"ledger", "serving", "dags"})
 
 INNER_ROOMS = {
     "records": set[str](),
     "normalise": {"records"},
     "pricing": {"records"},
     "attribution": {"records"},
+    "texts": {"records", "normalise"},
     "merge": {"records"},
     "histogram": set[str](),
     "windows": {"records", "histogram"},

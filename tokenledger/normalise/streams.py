@@ -9,11 +9,20 @@ from tokenledger.records.reasons import Reason
 
 
 def read_stream(text: str) -> list[Event]:
-    """Events of a raw stream. Raises BadRecordError where nothing in it can be read."""
+    """Events of a raw stream that bear on cost. Raises BadRecordError where nothing in it can be read."""
+    return _events(text, every=False)
+
+
+def read_every_event(text: str) -> list[Event]:
+    """All events of a raw stream, those of mere text too. Raises BadRecordError where nothing in it can be read."""
+    return _events(text, every=True)
+
+
+def _events(text: str, *, every: bool) -> list[Event]:
     stripped = text.lstrip("\ufeff \t\r\n")
     if stripped.startswith("["):
         return _array(stripped)
-    events = list(_ndjson(stripped)) if stripped.startswith("{") else list(_sse(stripped))
+    events = list(_ndjson(stripped)) if stripped.startswith("{") else list(_sse(stripped, every=every))
     if not events:
         raise BadRecordError(Reason.INVALID_STREAM, "stream_text", "no event in it; SSE, NDJSON or a JSON array")
     return events
@@ -47,13 +56,13 @@ def _ndjson(text: str) -> Iterator[Event]:
             yield Event(None, data)
 
 
-def _sse(text: str) -> Iterator[Event]:
+def _sse(text: str, *, every: bool) -> Iterator[Event]:
     """Server-sent events (WHATWG HTML §9.2): a blank line ends an event, `data:` lines are joined."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     marks = _SPACED if '": ' in text[:256] else _COMPACT
     for number, block in enumerate(text.split("\n\n")):
-        if number and _is_mere_text(block, marks):
+        if number and not every and _is_mere_text(block, marks):
             continue
         name, payload = _parsed(block)
         data = event_data(payload)
