@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from serving.simulator import answering
+from serving.simulator import answering, labelled, questions
 from serving.simulator.answering import Label
 from serving.simulator.canned import Canned
 from serving.simulator.config import Settings, load
@@ -31,18 +31,31 @@ def main() -> int:
     parser.add_argument("--config", type=Path, default=TIERS, help="TOML file with the tiers; the packaged one without")
     parser.add_argument("--canned", type=int, metavar="PORT", help="no tiers: fixed bytes at full speed on this port")
     parser.add_argument("--prompts", type=int, metavar="COUNT", help="no server: print labelled prompts, a line each")
+    parser.add_argument("--questions", type=int, metavar="COUNT", help="no server: the same for closed questions")
+    parser.add_argument("--pairs", type=Path, metavar="CSV", help="no server: the same for labelled pairs of a file")
+    parser.add_argument(
+        "--tier", action="append", default=[], metavar="NAME=COLUMN", help="whose answers are right there"
+    )
     parser.add_argument("--seed", type=int, default=1, help="seed of the prompts")
     asked = parser.parse_args()
-    if asked.prompts is not None:
-        for label in answering.prompts(asked.prompts, seed=asked.seed):
-            sys.stdout.write(msgspec.json.encode(label).decode() + "\n")
-        return 0
     try:
+        if (labels := _printed(asked)) is not None:
+            sys.stdout.writelines(msgspec.json.encode(label).decode() + "\n" for label in labels)
+            return 0
         uvloop.run(_canned(asked.canned) if asked.canned is not None else _fleet(load(asked.config)))
     except (ValueError, OSError) as error:
         sys.stderr.write(f"simulator: {error}\n")
         return 2
     return 0
+
+
+def _printed(asked: argparse.Namespace) -> list[Label] | None:
+    """Labels that were asked for instead of a server."""
+    if asked.prompts is not None:
+        return answering.prompts(asked.prompts, seed=asked.seed)
+    if asked.questions is not None:
+        return questions.labels(questions.questions(asked.questions, seed=asked.seed))
+    return labelled.read(asked.pairs, asked.tier) if asked.pairs is not None else None
 
 
 async def _fleet(settings: Settings) -> None:

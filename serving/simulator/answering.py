@@ -34,8 +34,19 @@ class Label(msgspec.Struct, frozen=True):
     """A prompt whose answer is known."""
 
     prompt: str
+    """The question."""
     answer: str
+    """The right answer."""
     wrong: tuple[str, ...] = ()
+    """Wrong ones; without them, one is made up."""
+    difficulty: float | None = None
+    """0 is easy, 1 is hard: how far a tier falls from its `accuracy` to its `accuracy_hardest`."""
+    right: dict[str, bool] = {}
+    """Tier → whether it is right, where that is known; else the tier's accuracy decides."""
+    same_as: str = ""
+    """Another wording of the same question: whoever gets one right gets both right."""
+    terse: bool = False
+    """Whether the answer is said and nothing else."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,10 +126,18 @@ def known(question: str, labels: Mapping[str, Label]) -> Label | None:
     return Label(question, _computed(sign, left=int(left), right=int(right)))
 
 
-def is_right(question: str, tier: Tier) -> bool:
-    """Whether the tier gets it right; over many prompts in a share of `accuracy`."""
-    same_for_all = share("kind", tier.name, question) < tier.shared_difficulty
-    return (share("difficulty", question) if same_for_all else share("luck", tier.name, question)) < tier.accuracy
+def is_right(question: str, tier: Tier, *, label: Label | None = None) -> bool:
+    """Whether the tier gets it right; over many prompts in a share of `accuracy`, less where the label says harder."""
+    if label is None:
+        label = Label(question, "")
+    if (stated := label.right.get(tier.name)) is not None:
+        return stated
+    about = label.same_as or question
+    accuracy = tier.accuracy
+    if label.difficulty is not None and tier.accuracy_hardest is not None:
+        accuracy += (tier.accuracy_hardest - accuracy) * label.difficulty
+    same_for_all = share("kind", tier.name, about) < tier.shared_difficulty
+    return (share("difficulty", about) if same_for_all else share("luck", tier.name, about)) < accuracy
 
 
 def _answer(chat: Chat, tier: Tier, *, labels: Mapping[str, Label], index: int) -> Answer:
@@ -127,9 +146,9 @@ def _answer(chat: Chat, tier: Tier, *, labels: Mapping[str, Label], index: int) 
         arguments = msgspec.json.encode(example(tool.parameters, question)).decode()
         return Answer(tokens=_pieces(arguments), finish_reason="tool_calls", tool_name=tool.name)
     label = known(question, labels)
-    correct = None if label is None else is_right(question, tier)
+    correct = None if label is None else is_right(question, tier, label=label)
     said = "" if label is None else label.answer if correct else _wrong(label, tier)
-    text = _written(chat, tier, said=said, index=index)
+    text = said if label is not None and label.terse else _written(chat, tier, said=said, index=index)
     for stop in chat.stops:
         text = text.partition(stop)[0] if stop else text
     pieces = _pieces(text)
@@ -164,7 +183,7 @@ def _pieces(text: str) -> tuple[str, ...]:
 
 def _wrong(label: Label, tier: Tier) -> str:
     """A wrong answer, this tier's own."""
-    draw = share("wrong", tier.name, label.prompt)
+    draw = share("wrong", tier.name, label.same_as or label.prompt)
     if label.wrong:
         return label.wrong[int(draw * len(label.wrong))]
     try:

@@ -75,6 +75,8 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Reasoning tokens per token that is seen; they count as output and take time before the first token."""
     accuracy: float = 0.9
     """Share of the prompts with a known answer that are answered right."""
+    accuracy_hardest: float | None = None
+    """The same of the hardest prompts, where labels say how hard each is; without it, all are alike."""
     shared_difficulty: float = 0.6
     """How often right and wrong follow the prompt's own difficulty, the same for all tiers, and not chance."""
     prompt_cache: bool = True
@@ -137,17 +139,18 @@ def _complaints(tier: Tier) -> list[str]:
     least = {
         "port": 0, "slots": 1, "queue_limit": 0, "ttft_us_p50": 0, "tpot_us_p50": 0, "prefill_us_per_1k_tokens": 0,
         "output_tokens_p50": 1, "dimensions": 1, "stall_us": 0, "ttft_sigma": 0, "tpot_sigma": 0, "load_slowdown": 0,
-        "output_tokens_sigma": 0, "reasoning_ratio": 0, "accuracy": 0, "shared_difficulty": 0,
+        "output_tokens_sigma": 0, "reasoning_ratio": 0, "accuracy": 0, "accuracy_hardest": 0, "shared_difficulty": 0,
     }  # fmt: skip
+    said = {field: value for field in least if (value := getattr(tier, field)) is not None}
     found = [
-        f"{field} is {getattr(tier, field)}; it must be {bound} or more"
-        for field, bound in least.items()
-        if not bound <= getattr(tier, field) < float("inf")
+        f"{field} is {value}; it must be {least[field]} or more"
+        for field, value in said.items()
+        if not least[field] <= value < float("inf")
     ]
     found += [
-        f"{field} is {getattr(tier, field)}; it is a share and must be at most 1"
-        for field in ("accuracy", "shared_difficulty")
-        if getattr(tier, field) > 1
+        f"{field} is {said[field]}; it is a share and must be at most 1"
+        for field in ("accuracy", "accuracy_hardest", "shared_difficulty")
+        if said.get(field, 0) > 1
     ]
     if not tier.models:
         found.append("models is empty; name at least one")
