@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
@@ -31,16 +32,14 @@ def stage(lake: Path, path: PurePosixPath, *, table: pa.Table) -> Staged:
     """Write the table beside its place. Raises OSError, and leaves nothing, where it cannot."""
     partial = partial_of(lake, path)
     partial.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with ExitStack() as undo:
+        undo.callback(partial.unlink, missing_ok=True)
         with partial.open("wb") as file:
             write_parquet(table, file)
             file.flush()
             os.fsync(file.fileno())
-        size_bytes = partial.stat().st_size
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    return Staged(path, table.num_rows, size_bytes)
+        undo.pop_all()
+    return Staged(path, table.num_rows, partial.stat().st_size)
 
 
 def write_parquet(table: pa.Table, file: object) -> None:
@@ -97,15 +96,14 @@ def replace_text(path: Path, text: str) -> None:
     """Write a small file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}{PARTIAL}")
-    try:
+    with ExitStack() as undo:
+        undo.callback(partial.unlink, missing_ok=True)
         with partial.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+        undo.pop_all()
     sync_folder(path.parent)
 
 

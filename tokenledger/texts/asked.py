@@ -75,7 +75,7 @@ def _item(item: Any) -> list[Message]:
             return [{"role": "user", "content": item}]
         case {"type": "function_call" | "custom_tool_call", "name": name, **call}:
             arguments = call.get("arguments", call.get("input"))
-            calls = [tool_call(call.get("call_id"), name, arguments)]
+            calls = [tool_call(call.get("call_id"), name, arguments=arguments)]
             return [{"role": "assistant", "content": None, "tool_calls": calls}]
         case {"type": "function_call_output" | "custom_tool_call_output", **result}:
             return [tool_result(result.get("call_id"), result.get("output"))]

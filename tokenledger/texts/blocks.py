@@ -73,7 +73,7 @@ def role_of(stated: object, otherwise: str = "user") -> str:
     return ROLES.get(stated.lower(), otherwise) if isinstance(stated, str) else otherwise
 
 
-def tool_call(call_id: object, name: object, arguments: object) -> dict[str, Any]:
+def tool_call(call_id: object, name: object, *, arguments: object) -> dict[str, Any]:
     """A call of a tool; its arguments are JSON text."""
     text = arguments if isinstance(arguments, str) else _encode({} if arguments is None else arguments).decode()
     function = {"name": name if isinstance(name, str) else "", "arguments": text}
@@ -139,19 +139,19 @@ def _add_tool_use(said: Said, block: Mapping[str, Any]) -> bool:
     """Anthropic's, Bedrock's, Gemini's and the Responses API's ways to call a tool and to answer."""
     match block:
         case {"type": "tool_use" | "server_tool_use", "name": name}:
-            said.calls.append(tool_call(block.get("id"), name, block.get("input")))
+            said.calls.append(tool_call(block.get("id"), name, arguments=block.get("input")))
         case {"type": "tool_result"}:
             said.results.append(tool_result(block.get("tool_use_id"), block.get("content")))
         case {"toolUse": {"name": name, **use}}:
-            said.calls.append(tool_call(use.get("toolUseId"), name, use.get("input")))
+            said.calls.append(tool_call(use.get("toolUseId"), name, arguments=use.get("input")))
         case {"toolResult": {**result}}:
             said.results.append(tool_result(result.get("toolUseId"), result.get("content")))
         case {"functionCall": {"name": name, **use}} | {"function_call": {"name": name, **use}}:
-            said.calls.append(tool_call(use.get("id") or name, name, use.get("args")))
+            said.calls.append(tool_call(use.get("id") or name, name, arguments=use.get("args")))
         case {"functionResponse": {"name": name, **result}} | {"function_response": {"name": name, **result}}:
             said.results.append(tool_result(result.get("id") or name, _encode(result.get("response")).decode()))
         case {"type": "function_call", "name": name}:
-            said.calls.append(tool_call(block.get("call_id"), name, block.get("arguments")))
+            said.calls.append(tool_call(block.get("call_id"), name, arguments=block.get("arguments")))
         case _:
             return False
     return True
@@ -163,7 +163,7 @@ def stated_calls(stated: object) -> Iterable[dict[str, Any]]:
         function = call.get("function")
         holder = function if isinstance(function, dict) else call
         arguments = holder.get("arguments", holder.get("parameters"))
-        yield tool_call(call.get("id"), holder.get("name"), arguments)
+        yield tool_call(call.get("id"), holder.get("name"), arguments=arguments)
 
 
 def read_message(message: Mapping[str, Any]) -> list[Message]:

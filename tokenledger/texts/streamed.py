@@ -46,14 +46,16 @@ def read_events(events: Iterable[Event]) -> Message | None:
     for event in events:
         data = _opened(event.data)
         if isinstance(data, dict):
-            _hear(heard, event.name, data)
+            _hear(heard, data, name=event.name)
     if heard.whole is not None:
         return heard.whole
-    calls = [tool_call(one["id"], one["name"], "".join(one["arguments"]) or "{}") for one in heard.calls.values()]
+    calls = [
+        tool_call(one["id"], one["name"], arguments="".join(one["arguments"]) or "{}") for one in heard.calls.values()
+    ]
     return assistant("".join(heard.texts), calls)
 
 
-def _hear(heard: _Heard, name: str | None, data: dict[str, Any]) -> None:
+def _hear(heard: _Heard, data: dict[str, Any], *, name: str | None) -> None:
     if name in _WRAPPED:  # Converse names its events outside, Nova's InvokeModel inside
         data = {name: data}
     for hear in _HEARERS:
@@ -89,13 +91,13 @@ def _chunk(heard: _Heard, data: Mapping[str, Any]) -> bool:
             heard.say(piece.get("text") if isinstance(piece, dict) else piece)
         heard.say(delta.get("refusal"))
         for number, call in enumerate(objects(delta.get("tool_calls"))):
-            _add_function(heard, call.get("index", number), call)
+            _add_function(heard, call, key=call.get("index", number))
         if isinstance(delta.get("function_call"), dict):
-            _add_function(heard, 0, {"function": delta["function_call"]})
+            _add_function(heard, {"function": delta["function_call"]}, key=0)
     return True
 
 
-def _add_function(heard: _Heard, key: object, call: Mapping[str, Any]) -> None:
+def _add_function(heard: _Heard, call: Mapping[str, Any], *, key: object) -> None:
     function = call.get("function")
     stated = function if isinstance(function, dict) else {}
     heard.call(key, call_id=call.get("id"), name=stated.get("name"), arguments=stated.get("arguments"))
@@ -132,7 +134,7 @@ def _cohere_second(heard: _Heard, data: Mapping[str, Any]) -> bool:
         case {"type": "content-delta", "delta": {"message": {"content": {"text": text}}}}:
             return heard.say(text)
         case {"type": "tool-call-start" | "tool-call-delta", "delta": {"message": {"tool_calls": dict(call)}}}:
-            _add_function(heard, data.get("index"), call)
+            _add_function(heard, call, key=data.get("index"))
             return True
     return str(data.get("type", "")).startswith(("message-", "content-", "tool-"))
 
@@ -144,7 +146,7 @@ def _gemini(heard: _Heard, data: Mapping[str, Any]) -> bool:
     if answer:
         heard.say(answer["content"])
         for call in answer.get("tool_calls", ()):
-            _add_function(heard, len(heard.calls), call)
+            _add_function(heard, call, key=len(heard.calls))
     return True
 
 
@@ -200,7 +202,7 @@ def _ollama(heard: _Heard, data: Mapping[str, Any]) -> bool:
         return False
     heard.say(message.get("content"))
     for call in objects(message.get("tool_calls")):
-        _add_function(heard, len(heard.calls), call)
+        _add_function(heard, call, key=len(heard.calls))
     return True
 
 

@@ -21,12 +21,16 @@ def _tools(row: Mapping[str, Any]) -> list[dict[str, Any]]:
             return [dict(row)]
         case {"toolSpec": {"name": name, **spec}}:
             schema = spec.get("inputSchema")
-            return [_function(name, spec.get("description"), schema.get("json") if isinstance(schema, dict) else None)]
+            return [
+                _function(
+                    name, spec.get("description"), parameters=schema.get("json") if isinstance(schema, dict) else None
+                )
+            ]
         case {"functionDeclarations": declared} | {"function_declarations": declared}:
-            return [_function(one.get("name"), one.get("description"), one.get("parameters"))
+            return [_function(one.get("name"), one.get("description"), parameters=one.get("parameters"))
                     for one in objects(declared)]  # fmt: skip
         case {"name": name}:
-            return [_function(name, row.get("description"), _parameters(row))]
+            return [_function(name, row.get("description"), parameters=_parameters(row))]
         case {"type": str(kind)}:
             return [{"type": kind}]  # the provider's own, such as `web_search`
     return []
@@ -38,6 +42,6 @@ def _parameters(row: Mapping[str, Any]) -> object:
     return row.get("input_schema", row.get("parameters"))
 
 
-def _function(name: object, description: object, parameters: object) -> dict[str, Any]:
+def _function(name: object, description: object, *, parameters: object) -> dict[str, Any]:
     stated = {"name": name, "description": description, "parameters": parameters}
     return {"type": "function", "function": {key: value for key, value in stated.items() if value is not None}}
