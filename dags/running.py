@@ -9,12 +9,13 @@ import re
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from string import Template
 from typing import Any
 
-from airflow.exceptions import AirflowException
-from airflow.sdk import BaseOperator
+from airflow.sdk import DAG, BaseOperator, Param
+from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 REPO = Path(__file__).resolve().parents[1]
 DEFAULTS: dict[str, Any] = {
@@ -27,21 +28,36 @@ DEFAULTS: dict[str, Any] = {
 }
 """What every task has unless it says otherwise."""
 
+# A run by hand has no logical date: it is for today.
+_RUN_DAY = "(dag_run.logical_date or dag_run.run_after).strftime('%Y-%m-%d')"
+
 _KEPT = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+=-]{0,199}")
 _TERMINATES_WITHIN_S = 10.0
 
 
 class Command(BaseOperator):  # type: ignore[misc]  # the type checker cannot see Airflow, which lives elsewhere
-    """`words` is the command after `python -m`; of `options` those that render to nothing are left out."""
+    """`words` is the command after `python -m`; of them and of `options`, what renders to nothing is left out.
+
+    `$TOKENLEDGER_…` in either is the worker's setting. A command that ends with `nothing_status` had nothing to do:
+    its task is skipped, and so is what needs its result.
+    """
 
     template_fields: Sequence[str] = ("words", "options")
     ui_color = "#e8f0fe"
 
-    def __init__(self, *, words: Sequence[str], options: Mapping[str, str] | None = None, **airflow: Any) -> None:
+    def __init__(
+        self,
+        *,
+        words: Sequence[str],
+        options: Mapping[str, str] | None = None,
+        nothing_status: int | None = None,
+        **airflow: Any,
+    ) -> None:
         super().__init__(**airflow)
         self.words = list(words)
         self.options = dict(options or {})
+        self.nothing_status = nothing_status
         self._hook: Any = None
 
     def execute(self, context: Any) -> str | None:
@@ -53,6 +69,8 @@ class Command(BaseOperator):  # type: ignore[misc]  # the type checker cannot se
         ended = self._hook.run_command(
             command=argv(self.words, self.options, os.environ), env=environment(os.environ), cwd=str(REPO)
         )
+        if ended.exit_code == self.nothing_status:
+            raise AirflowSkipException("there was nothing to do; the command's output says why")
         if ended.exit_code != 0:
             message = f"{' '.join(self.words)} ended with status {ended.exit_code}; its output is above"
             raise AirflowException(message)
@@ -70,6 +88,35 @@ class Command(BaseOperator):  # type: ignore[misc]  # the type checker cannot se
             os.killpg(child.pid, signal.SIGKILL)
 
 
+def described(dag_id: str, doc: str | None, *, schedule: Any, **airflow: Any) -> DAG:
+    """A DAG with what all of ours have; `doc` is its file's docstring."""
+    settings: dict[str, Any] = {
+        "start_date": datetime(2026, 1, 1, tzinfo=UTC),
+        "catchup": False,
+        "max_active_runs": 1,
+        "is_paused_upon_creation": True,
+        "dagrun_timeout": timedelta(hours=3),
+        "default_args": DEFAULTS,
+    }
+    first_line = (doc or "").partition("\n")[0]
+    return DAG(dag_id, schedule=schedule, description=first_line, doc_md=doc, **settings | airflow)
+
+
+def given_or_day(parameter: str, *, days_before: int) -> str:
+    """The instant a parameter says, else midnight UTC so many days before the run's day."""
+    return f"{{{{ params.{parameter} or macros.ds_add({_RUN_DAY}, -{days_before}) }}}}"
+
+
+def moment(title: str) -> Param:
+    """A parameter that is a day or an instant, or empty."""
+    return Param("", type="string", title=title, pattern=r"^(\d{4}-\d{2}-\d{2}(T[0-9:.+Z-]+)?)?$")
+
+
+def name(default: str, title: str) -> Param:
+    """A parameter that is a file's or a version's name, which can neither leave its folder nor become an option."""
+    return Param(default, type="string", title=title, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$")
+
+
 def tokenledger(*words: str, **airflow: Any) -> Command:
     """A task that runs `tokenledger WORDS…`."""
     return Command(words=("tokenledger.cli", *words), **airflow)
@@ -79,8 +126,10 @@ def argv(words: Sequence[str], options: Mapping[str, str], env: Mapping[str, str
     """The process's arguments. A value stands behind its option's `=`, so that none can become an option."""
     python = env.get("TOKENLEDGER_STACK_PYTHON", str(REPO / ".local" / "venv" / "bin" / "python"))
     given = [f"{name}={value}" for name, value in options.items() if value]
+    settings = {name: value for name, value in env.items() if name.startswith("TOKENLEDGER_")}
+    settled = [Template(word).safe_substitute(settings) for word in (*words, *given) if word]
     # Killed with the worker: a retry must not find it still writing.
-    return ["setpriv", "--pdeathsig", "TERM", "--", python, "-m", *words, *given]
+    return ["setpriv", "--pdeathsig", "TERM", "--", python, "-m", *settled]
 
 
 def environment(env: Mapping[str, str]) -> dict[str, str]:

@@ -95,6 +95,8 @@ def _settings(layout: Layout, secrets: Mapping[str, str]) -> dict[str, dict[str,
             "parallelism": 4,
             "max_active_runs_per_dag": 1,
             "load_examples": False,
+            # It would look for the word "airflow" in a file before it reads it.
+            "dag_discovery_safe_mode": False,
             "fernet_key": secrets["airflow-fernet"],
             "execution_api_server_url": f"{layout.airflow_url}/execution/",
             "simple_auth_manager_users": ",".join(f"{user}:{role}" for user, role in USERS.items()),

@@ -172,6 +172,17 @@ class Layout:
         return f"http://{HOST}:{self.ports.gateway}/v1"
 
     @property
+    def lake(self) -> Path:
+        """The Parquet lake."""
+        return self.root / "lake"
+
+    @property
+    def offline(self) -> dict[str, Path]:
+        """What is made of the lake: recipes come from people, everything else from commands."""
+        names = ("recipes", "datasets", "scores", "drift", "models")
+        return {name: self.root / name for name in names}
+
+    @property
     def airflow_home(self) -> Path:
         """Airflow's own files: the logs of tasks, its plugins."""
         return self.root / "airflow"
@@ -215,6 +226,8 @@ class Layout:
             "TOKENLEDGER_FEATURES": str(self.features),
             "TOKENLEDGER_GATEWAY_URL": self.gateway_url,
             "TOKENLEDGER_AIRFLOW_URL": self.airflow_url,
+            "TOKENLEDGER_LAKE": str(self.lake),
+            **{f"TOKENLEDGER_{name.upper()}": str(folder) for name, folder in self.offline.items()},
         }
 
     def admin_environment(self) -> dict[str, str]:

@@ -1,0 +1,40 @@
+"""The two tasks by which a dataset comes to be: built, then hashed again from disk."""
+
+from datetime import timedelta
+
+from airflow.sdk import Asset
+
+from dags.running import Command, tokenledger
+
+NOTHING_STATUS = 3
+"""How `datasets build` ends when no row is left."""
+
+
+def build_and_verify(*, makes: Asset) -> tuple[Command, Command]:
+    """The tasks, in their order; the version's id travels between them, its rows do not."""
+    build = tokenledger(
+        "datasets",
+        "build",
+        "$TOKENLEDGER_RECIPES/{{ params.recipe }}.toml",
+        options={
+            "--lake": "$TOKENLEDGER_LAKE",
+            "--datasets": "$TOKENLEDGER_DATASETS",
+            "--since": "{{ params.since }}",
+            "--until": "{{ params.until }}",
+        },
+        nothing_status=NOTHING_STATUS,
+        task_id="build",
+        pool="lake",
+        execution_timeout=timedelta(hours=2),
+    )
+    verify = tokenledger(
+        "datasets",
+        "verify",
+        "{{ ti.xcom_pull(task_ids='build') }}",
+        options={"--datasets": "$TOKENLEDGER_DATASETS"},
+        task_id="verify",
+        pool="lake",
+        outlets=[makes],
+    )
+    build >> verify
+    return build, verify
