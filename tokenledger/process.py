@@ -50,6 +50,7 @@ def process(raw: RawEvent, context: Context) -> PricedCall | Rejected:
         cost.priced_provider, cost.priced_model, cost.unpriced_meters, cost.rate_fallbacks, context.book.version,
         call.anomalies + cost.anomalies + latency_anomalies, facts, rank(call, facts),
         raw.topic, raw.partition, raw.offset, raw.append_at_us, CODE_VERSION,
+        _saved(call, context) if call.cache_hit else None,
     )  # fmt: skip
 
 
@@ -60,6 +61,15 @@ def _price(raw: RawEvent, call: Call, context: Context) -> Cost | Rejected:
         return reject(raw, Reason.AMOUNT_OVERFLOW, field=overflow.meter, detail=str(overflow), stage="price")
     except SharesExceedUsageError as excess:
         return reject(raw, Reason.CONTRADICTING_USAGE, field="usage.iterations", detail=str(excess), stage="price")
+
+
+def _saved(call: Call, context: Context) -> int | None:
+    """What its usage costs where it is used."""
+    asked = msgspec.structs.replace(call, cache_hit=None)
+    try:
+        return price_call(asked, context.book, price_at_us=call.started_at_us).cost_usd_pico
+    except (AmountOverflowError, SharesExceedUsageError):
+        return None
 
 
 def _chargeable(call: Call, cost: Cost) -> int | None:
