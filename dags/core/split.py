@@ -19,7 +19,7 @@ def split_key(text: CapturedText, split: Split) -> str:
 
 
 def side(key: str, split: Split) -> str:
-    """The side. It depends on the key, the salt and the weights; sides are laid out by name, however they are written."""
+    """The side. It depends on the key, the salt and the weights, in whatever order the sides are written."""
     digest = hashlib.sha256(f"{split.salt}\0{key}".encode(errors="surrogatepass")).digest()
     drawn = int.from_bytes(digest[: _BITS // 8], "big")
     total, upto = sum(split.parts.values()), 0

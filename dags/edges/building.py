@@ -57,7 +57,7 @@ def build(recipe: Recipe, places: Places, *, window: io.Window, memory: str = ME
     held, against = _held(recipe, places.datasets)
     with workshop(places.datasets) as own, sorter(own, memory=memory) as sorted_:
         sorted_.keep_captured(io.captured(io.texts(places.lake, tenants=recipe.consent.tenants, window=window)))
-        sorted_.keep_scores(stored.reader(places.scores) if places.scores else None)
+        _keep_scores(sorted_, places.scores)
         counts: Counter[str] = Counter()
         with candidates(own, recipe.duplicates) as (put, made_file, bands_file):
             pass_ = _Pass(recipe, held, counts=counts, gone=erased(places.datasets))
@@ -94,6 +94,12 @@ def build(recipe: Recipe, places: Places, *, window: io.Window, memory: str = ME
         )
         new = versions.publish(places.datasets, finished, manifest=manifest)
         return Built(manifest=manifest, new=new, counts=dict(counts))
+
+
+def _keep_scores(sorted_: Sorter, scores: Path | None) -> None:
+    now = stored.current(scores) if scores is not None else stored.Current()
+    place = scores or Path()
+    sorted_.keep_scores(stored.checks(place, now.checks), stored.judged(place, now.judge))
 
 
 def _held(recipe: Recipe, datasets: Path) -> tuple[Held, dict[str, str]]:

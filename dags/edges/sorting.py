@@ -14,15 +14,30 @@ _ROWS: Final = 512
 _NUMBER: Final = pa.schema([("n", pa.int64()), ("reason", pa.string())])
 _PAIR: Final = pa.schema([("head", pa.int64()), ("other", pa.int64())])
 
-_NO_SCORES: Final = """
-CREATE TABLE scores (tenant_id VARCHAR, event_key VARCHAR, failed VARCHAR[], checked VARCHAR[], judge DOUBLE)
+_KEEP_CHECKS: Final = "CREATE TABLE checks AS SELECT tenant_id, event_key, failed, checked FROM incoming"
+_KEEP_JUDGED: Final = "CREATE TABLE judged AS SELECT tenant_id, event_key, judge FROM incoming"
+_KEEP_KNOWN: Final = "CREATE OR REPLACE TABLE known AS SELECT DISTINCT tenant_id, event_key FROM incoming"
+_UNKNOWN: Final = """
+SELECT c.tenant_id, c.event_key, any_value(c.raw)
+FROM captured c ANTI JOIN known k ON k.tenant_id = c.tenant_id AND k.event_key = c.event_key
+GROUP BY c.tenant_id, c.event_key ORDER BY c.tenant_id, c.event_key
 """
-_KEEP_SCORES: Final = """
-CREATE TABLE scores AS SELECT tenant_id, event_key, failed, checked, judge FROM incoming
+_UNKNOWN_BY_LOT: Final = """
+SELECT c.tenant_id, c.event_key, any_value(c.raw)
+FROM captured c ANTI JOIN known k ON k.tenant_id = c.tenant_id AND k.event_key = c.event_key
+GROUP BY c.tenant_id, c.event_key ORDER BY md5(c.tenant_id || '/' || c.event_key)
+"""
+_COVERED: Final = """
+SELECT c.tenant_id, count(*), count(k.event_key)
+FROM (SELECT DISTINCT tenant_id, event_key FROM captured) c
+LEFT JOIN known k ON k.tenant_id = c.tenant_id AND k.event_key = c.event_key
+GROUP BY c.tenant_id ORDER BY c.tenant_id
 """
 _OPERATIONS: Final = """
-SELECT c.tenant_id, c.operation, c.event_key, c.raw, s.failed, s.checked, s.judge
-FROM captured c LEFT JOIN scores s ON s.tenant_id = c.tenant_id AND s.event_key = c.event_key
+SELECT c.tenant_id, c.operation, c.event_key, c.raw, s.failed, s.checked, j.judge
+FROM captured c
+LEFT JOIN checks s ON s.tenant_id = c.tenant_id AND s.event_key = c.event_key
+LEFT JOIN judged j ON j.tenant_id = c.tenant_id AND j.event_key = c.event_key
 ORDER BY c.tenant_id, c.operation, c.event_key, c.raw
 """
 _EXACT: Final = "SELECT kind, exact, n FROM made ORDER BY kind, exact, at_us, row_id"
@@ -57,12 +72,26 @@ class Sorter:
         """Take in the captured texts."""
         self._take("CREATE TABLE captured AS SELECT * FROM incoming", incoming)
 
-    def keep_scores(self, incoming: pa.RecordBatchReader | None) -> None:
-        """Take in their scores, if there are any."""
-        if incoming is None:
-            self._connection.execute(_NO_SCORES)
-        else:
-            self._take(_KEEP_SCORES, incoming)
+    def keep_scores(self, checks: pa.RecordBatchReader, judged: pa.RecordBatchReader) -> None:
+        """Take in their scores."""
+        self._take(_KEEP_CHECKS, checks)
+        self._take(_KEEP_JUDGED, judged)
+
+    def keep_known(self, known: pa.RecordBatchReader) -> None:
+        """From now on these calls are known."""
+        self._take(_KEEP_KNOWN, known)
+
+    def unknown(self) -> Iterator[tuple[str, str, bytes]]:
+        """(tenant, event key, text) of those not known, by key."""
+        return self._rows(_UNKNOWN)
+
+    def unknown_by_lot(self) -> Iterator[tuple[str, str, bytes]]:
+        """The same, by hash of the key."""
+        return self._rows(_UNKNOWN_BY_LOT)
+
+    def covered(self) -> list[tuple[str, int, int]]:
+        """(tenant, captured, known)."""
+        return self._connection.execute(_COVERED).fetchall()
 
     def keep_made(self, made: Path, bands: Path) -> None:
         """Look at the candidates, and begin to drop."""
