@@ -1,7 +1,7 @@
 -- What calls would have cost had a cache not answered them, and the sums of it by day.
 
 ALTER TABLE calls ADD COLUMN saved_usd_pico bigint;
-COMMENT ON COLUMN calls.saved_usd_pico IS 'What the call would have cost had a cache not answered it, 10⁻¹² USD; None if it did not, or if not wholly known.';
+COMMENT ON COLUMN calls.saved_usd_pico IS 'What it would have cost had a cache not answered it, 10⁻¹² USD; None if it did not, or if not wholly known.';
 
 CREATE OR REPLACE VIEW cost_by_request WITH (security_invoker) AS
 SELECT call_id, tenant_id, event_id, response_id, operation_id, to_timestamp(charged_at_us / 1e6) AS charged_at,

@@ -111,4 +111,4 @@ class PricedCall(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     code_version: str = ""
     """Version of the code that priced it."""
     saved_usd_pico: int | None = None
-    """What the call would have cost had a cache not answered it, 10⁻¹² USD; None if it did not, or if not wholly known."""
+    """What it would have cost had a cache not answered it, 10⁻¹² USD; None if it did not, or if not wholly known."""
