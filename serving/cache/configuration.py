@@ -1,4 +1,4 @@
-"""What the operator says of the caches: `[cache]` for the process, `[routes.NAME.cache]` for each route that has one."""
+"""What the operator says of the caches: `[cache]` for the process, `[routes.NAME.cache]` for each route."""
 
 from typing import Annotated, Literal
 

@@ -1,0 +1,150 @@
+"""Texts into vectors beside the event loop: one thread, a bounded queue, the model loaded when the first text comes.
+
+The thread holds the interpreter only between numpy's calls; whoever asks waits on the loop. Without the wheel every
+request is told so at once, and everything else goes on.
+"""
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Final, NamedTuple, TypeVar
+
+import numpy as np
+import threadpoolctl
+from numpy.typing import NDArray
+
+from ledger.observing import logger
+from serving.cache.minilm import DIMENSIONS, Model, NoModelError, packaged
+
+Floats = NDArray[np.float32]
+T = TypeVar("T")
+
+log = logger("serving.cache.embedding")
+
+_WAITING: Final = 64
+
+
+class BusyError(Exception):
+    """More wait for vectors than may."""
+
+
+class _Job(NamedTuple):
+    texts: list[str]
+    then: Callable[[Floats], Any]
+    answer: "asyncio.Future[Any] | None"
+    loop: asyncio.AbstractEventLoop | None
+
+
+_NO_VECTORS: Final[Floats] = np.empty((0, DIMENSIONS), dtype=np.float32)
+
+
+class Worker:
+    """The thread. What it is given runs in the order it came."""
+
+    def __init__(self, *, waiting: int = _WAITING, load: Callable[[], Model] = packaged) -> None:
+        self._waiting = waiting
+        self._load = load
+        self._model: Model | None = None
+        self._no_model: NoModelError | None = None
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def has_no_model(self) -> bool:
+        """Whether it was looked for and is not there."""
+        return self._no_model is not None
+
+    @property
+    def _died(self) -> bool:
+        """Whether a defect of ours ended the thread: nobody may wait for it."""
+        return self._thread is not None and not self._thread.is_alive()
+
+    async def embed(self, texts: list[str]) -> Floats:
+        """One unit vector a text, each of its first 256 tokens. Raises BusyError and NoModelError."""
+        return await self.run(texts, lambda vectors: vectors)
+
+    async def run(self, texts: list[str], then: Callable[[Floats], T]) -> T:
+        """What `then` makes of the texts' vectors, in the thread. Raises BusyError and NoModelError."""
+        if self._no_model is not None and texts:
+            raise self._no_model
+        if self._jobs.qsize() >= self._waiting or self._died:
+            raise BusyError
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        self._put(_Job(texts, then, answer, loop))
+        return await answer
+
+    def post(self, texts: list[str], then: Callable[[Floats], object], *, always: bool = False) -> bool:
+        """The same without an answer; whether it was taken. `always` takes what must not be lost."""
+        if self._jobs.qsize() >= self._waiting and not always:
+            return False
+        self._put(_Job(texts, then, None, None))
+        return True
+
+    def _put(self, job: _Job) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="cache", daemon=True)
+            self._thread.start()
+        self._jobs.put(job)
+
+    def close(self) -> None:
+        """Ends when what was taken is done."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join(5)
+
+    # In the thread
+
+    def _work(self) -> None:
+        # A second thread of BLAS would take the core the event loop runs on, and gains nothing for one short text.
+        with threadpoolctl.threadpool_limits(1):
+            while (job := self._jobs.get()) is not None:
+                if job.answer is None or not job.answer.cancelled():
+                    self._do(job)
+
+    def _do(self, job: _Job) -> None:
+        try:
+            made = job.then(self._vectors(job.texts) if job.texts else _NO_VECTORS)
+        except NoModelError as error:
+            _tell(job, lambda answer, why=error: answer.set_exception(why))
+        else:
+            _tell(job, lambda answer: answer.set_result(made))
+
+    def _vectors(self, texts: list[str]) -> Floats:
+        if self._no_model is not None:
+            raise self._no_model
+        if self._model is None:
+            try:
+                self._model = self._load()
+            except NoModelError as error:
+                self._no_model = error
+                log.warning("no embedding model: the semantic cache is off", extra={"facts": {"error": str(error)}})
+                raise
+        return self._model.vectors(self._model.tokens(texts))
+
+
+def _tell(job: _Job, what: Callable[["asyncio.Future[Any]"], None]) -> None:
+    answer = job.answer
+    if answer is None or job.loop is None:
+        return
+
+    def on_loop() -> None:
+        if not answer.done():
+            what(answer)
+
+    with contextlib.suppress(RuntimeError):  # the loop was closed
+        job.loop.call_soon_threadsafe(on_loop)
+
+
+@cache
+def shared() -> Worker:
+    """The one of this process: the model is in memory once."""
+    return Worker()
+
+
+async def embed(texts: list[str]) -> Floats:
+    """One unit vector a text. Raises BusyError and NoModelError."""
+    return await shared().embed(texts)

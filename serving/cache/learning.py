@@ -1,0 +1,131 @@
+"""Which pairs of questions may share an answer: learned from checked pairs, held to an error budget. Pure.
+
+Each kept answer has its own logistic curve over similarity, as in vCache (Schroeder et al., arXiv 2502.03771): the
+slopes are shared by a tenant's route, the offset is the answer's own and counts with its uncertainty. What such a score
+is worth is not believed but counted: the lowest score that is served is the last one, going down from the surest, at
+which the share of wrong pairs keeps within the budget by an exact bound (Angelopoulos et al., Learn then Test, arXiv
+2110.01052, fixed-sequence testing). No checked pairs, no hits.
+"""
+
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.cache.bounds import at_most, least_trials
+
+Array = NDArray[np.float64]
+
+FEATURES: Final = ("one", "similarity", "margin", "agreement", "overlap", "swapped", "length")
+"""What is known of a pair, in this order."""
+
+WINDOW: Final = 4_000
+"""Checked pairs that count; older ones are forgotten."""
+_PRIOR: Final = np.array([0.0, 1.0, 1.0, 1.0, 1.0, -1.0, 0.0])
+"""Before anything is known: closer and more alone is better."""
+_PRIOR_WEIGHT: Final = 1.0
+_OFFSET_SD: Final = 1.0
+"""How far the offset of an answer may lie from the others', a priori."""
+_CAUTION: Final = 1.0
+"""Standard deviations by which an answer's offset is taken below its estimate."""
+_STEPS: Final = 8
+_STARTS: Final = 3
+"""Sample sizes at which the search may begin; the confidence is shared among them."""
+_GROWTH: Final = 1.12
+_NEVER: Final = float("inf")
+_OWN_PAIRS: Final = 32
+
+
+class Checked(msgspec.Struct, frozen=True, gc=False):
+    """One pair whose answers were compared."""
+
+    features: tuple[float, ...]
+    """As FEATURES says."""
+    offset: float
+    """Of the kept answer, as it was when the pair was met."""
+    correct: bool
+    """Whether the kept answer was right for the question."""
+
+
+class Own(msgspec.Struct, gc=False):
+    """Checked pairs of one answer: what the shared curve says of each, and whether it was right."""
+
+    logits: list[float] = msgspec.field(default_factory=list)
+    correct: list[bool] = msgspec.field(default_factory=list)
+
+    def add(self, logit: float, *, correct: bool) -> None:
+        """One more; the oldest goes."""
+        self.logits.append(logit)
+        self.correct.append(correct)
+        if len(self.logits) > _OWN_PAIRS:
+            del self.logits[0], self.correct[0]
+
+
+def offset_of(own: Own | None) -> float:
+    """What an answer's own pairs say of it, on the cautious side; for one without pairs, only the caution."""
+    if own is None or not own.logits:
+        return -_CAUTION * _OFFSET_SD
+    logits, right = np.array(own.logits), np.array(own.correct, dtype=np.float64)
+    offset, curvature = 0.0, 1.0
+    for _ in range(_STEPS):
+        chance = _sigmoid(logits + offset)
+        curvature = float(chance @ (1 - chance)) + _OFFSET_SD**-2
+        step = (float(np.sum(right - chance)) - offset * _OFFSET_SD**-2) / curvature
+        offset += max(min(step, 2.0), -2.0)
+    return offset - _CAUTION * curvature**-0.5
+
+
+class Curve(msgspec.Struct, frozen=True, gc=False):
+    """What a tenant's route has learned."""
+
+    weights: tuple[float, ...] = tuple(_PRIOR)
+    """Slopes, as FEATURES says."""
+    gate: float = _NEVER
+    """Lowest score that is served."""
+
+    def logit(self, features: tuple[float, ...]) -> float:
+        """What the shared slopes say of a pair."""
+        return sum(weight * value for weight, value in zip(self.weights, features, strict=True))
+
+
+def fitted(checked: list[Checked], *, budget: float, confidence: float) -> Curve:
+    """Slopes and gate from the pairs that count."""
+    if not checked:
+        return Curve()
+    features = np.array([one.features for one in checked])
+    offsets = np.array([one.offset for one in checked])
+    wrong = np.array([not one.correct for one in checked])
+    weights = _slopes(features, (~wrong).astype(np.float64))
+    return Curve(tuple(weights), gate_of(features @ weights + offsets, wrong, budget=budget, confidence=confidence))
+
+
+def _slopes(features: Array, correct: Array) -> Array:
+    """Ridge logistic regression around the prior, by Newton's method."""
+    weights = _PRIOR.copy()
+    ridge = np.eye(len(_PRIOR)) * _PRIOR_WEIGHT
+    for _ in range(_STEPS):
+        chance = _sigmoid(features @ weights)
+        gradient = features.T @ (correct - chance) - _PRIOR_WEIGHT * (weights - _PRIOR)
+        hessian = (features * (chance * (1 - chance))[:, None]).T @ features + ridge
+        weights = weights + np.linalg.solve(hessian, gradient)
+    return weights
+
+
+def gate_of(scores: Array, wrong: NDArray[np.bool_], *, budget: float, confidence: float) -> float:
+    """The lowest score down to which the share of wrong pairs is, surely enough, within the budget."""
+    order = np.argsort(-scores, kind="stable")
+    scores, errors = scores[order], np.cumsum(wrong[order])
+    sure = 1 - (1 - confidence) / _STARTS
+    least = least_trials(budget, sure)
+    best = 0
+    for start in range(_STARTS):
+        trials = least * 2**start
+        while trials <= len(scores) and at_most(int(errors[trials - 1]), trials, budget) <= 1 - sure:
+            best = max(best, trials)
+            trials = int(trials * _GROWTH) + 1
+    return float(scores[best - 1]) if best else _NEVER
+
+
+def _sigmoid(values: Array) -> Array:
+    return 1 / (1 + np.exp(-np.clip(values, -30, 30)))
