@@ -1,0 +1,1 @@
+"""What providers say we owe: their reports read and compared with the ledger, every difference named."""
