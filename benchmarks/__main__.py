@@ -10,6 +10,7 @@ SCRIPTS = (
     "writer_vs_copy",
     "feature_reader",
     "router",
+    "cascade",
     "job_vs_identity",
     "end_to_end",
     "windows",

@@ -22,7 +22,10 @@ def read(path: Path, tiers: Sequence[str]) -> list[Label]:
 
 
 def _label(pair: Pair, tiers: tuple[str, ...]) -> Label:
-    """A letter where the prompt has options, else a number; both by hash, as the files hold no answers."""
+    """A letter where the prompt has options, else a number; both by hash, as the files hold no answers.
+
+    A tier that the file does not name finds a prompt as hard as the share of named ones that failed.
+    """
     text = pair.prompt.text
     draw = share("answer", text)
     if _CHOICE.search(text):
@@ -32,4 +35,5 @@ def _label(pair: Pair, tiers: tuple[str, ...]) -> Label:
         answer = str(int(draw * _MOST))
         wrong = tuple(str(int(answer) + slip) for slip in (1, 2, 10, 17, 100))
     right = {tier: quality >= _RIGHT_FROM for tier, quality in zip(tiers, pair.qualities, strict=True)}
-    return Label(prompt=text, answer=answer, wrong=wrong, right=right, terse=True)
+    failed = sum(not held for held in right.values()) / len(right)
+    return Label(prompt=text, answer=answer, wrong=wrong, difficulty=failed, right=right, terse=True)

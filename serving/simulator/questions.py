@@ -15,9 +15,12 @@ from serving.simulator.answering import Label
 
 _LUCK: Final = 0.3
 """Part of a question's difficulty that its text does not show."""
+_MOSTLY_EASY: Final = 1.7
+"""Raises no question above 1, and lowers most: traffic is easy for the greater part."""
 _NUMBER: Final = "Give the number only."
 _LETTER: Final = "Answer with the letter only."
 _YES: Final = "Answer yes or no."
+_REFUSAL: Final = "I'm sorry, but I can't work that out."
 _NAMES: Final = ("Ada", "Bruno", "Chen", "Dora", "Emil", "Farah", "Goran", "Hana", "Ivo", "Jana", "Kofi", "Lena")
 _PLACES: Final = ("Porto", "Gdansk", "Lyon", "Turku", "Ghent", "Split", "Malaga", "Bergen", "Graz", "Tartu")
 _GOODS: Final = ("apples", "lamps", "chairs", "books", "tickets", "bottles", "tiles", "candles")
@@ -64,7 +67,7 @@ def questions(count: int, *, seed: int) -> list[Question]:
     while len(made) < count:
         kind = source.choice(tuple(_KINDS))
         draft = _KINDS[kind](source)
-        difficulty = (1 - _LUCK) * draft.shown + _LUCK * source.random()
+        difficulty = ((1 - _LUCK) * draft.shown + _LUCK * source.random()) ** _MOSTLY_EASY
         question = Question(
             kind=kind,
             wordings=draft.wordings,
@@ -108,9 +111,10 @@ def agrees(said: str, one: Question) -> bool:
 
 
 def _numbers_like(source: random.Random, right: int) -> tuple[str, ...]:
-    """Slips: a digit, a sign, a factor."""
+    """Slips: a digit, a sign, a factor; and giving up."""
     near = {right + source.choice((-1, 1)) * source.choice((1, 2, 10, 9, 90, 100)) for _ in range(4)}
-    return tuple(str(one) for one in sorted({*near, right * 10, right + source.randint(11, 89)} - {right}))
+    slips = sorted({*near, right * 10, right + source.randint(11, 89)} - {right})
+    return (*map(str, slips), _REFUSAL)
 
 
 def _sum(source: random.Random) -> _Draft:
@@ -204,7 +208,7 @@ def _extract(source: random.Random) -> _Draft:
     return _Draft(
         (f"{asked}.\nNote: {told}.", f"Read this note: {told}.\n{asked}, nothing else."),
         json.dumps(right),
-        tuple(json.dumps(one) for one in others),
+        (*(json.dumps(one) for one in others), json.dumps(others[0]).replace('"city": "', '"city": ').rstrip("}")),
         0.1 + 0.22 * (people - 1),
         "json_object",
     )
