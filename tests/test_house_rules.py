@@ -109,6 +109,7 @@ CATCH_ALL = {
     "ledger/ahead.py": "a thread hands what it caught to its reader, who raises it again",
     "ledger/ending.py": "process wiring: the supervisor restarts what ends here",
     "serving/gateway/app.py": "answers 500 and logs why",
+    "serving/gateway/routing.py": "a defect of the router costs its judgement, not the request",
     "ledger/batching.py": "rolls back and raises again",
     "ledger/database.py": "closes the connection and raises again",
 }

@@ -22,7 +22,7 @@ from ledger.observing import logger
 from serving.gateway import books
 from serving.gateway.app import App
 from serving.gateway.configuration import MILLIS_PER_SECOND, ConfigurationError
-from serving.gateway.health import ModelHealth, reading
+from serving.gateway.health import FeatureMemory
 from serving.gateway.server import protocol_of
 from serving.gateway.service import Gateway, Source, load
 
@@ -93,6 +93,8 @@ async def _watch(source: Source, gateway: Gateway) -> None:
         await asyncio.sleep(_LOOK_EVERY_S)
         source.check()
         gateway.fleet.sweep()
+        if gateway.router is not None:
+            await asyncio.to_thread(gateway.router.refresh)
 
 
 async def run(path: Path) -> None:
@@ -101,7 +103,7 @@ async def run(path: Path) -> None:
     reader = OnlineReader(RedisSettings.from_environment(os.environ, user="gateway"))
     async with books.opened(books.BooksSettings.from_environment(os.environ)) as opened:
         gateway = Gateway(configuration, accounting=opened.accounting, admission=opened.admission, ready=opened.ready)
-        features = ModelHealth(reading(reader), lambda: gateway.configuration)
+        features = FeatureMemory(reader.read, lambda: gateway.configuration, more_models=gateway.router_models)
         gateway.features = features
         log.info("configuration read", extra={"facts": {"routes": list(configuration.routes)}})
         await reader.start(within_s=0)

@@ -18,7 +18,14 @@ log = logger("serving.gateway.attempt")
 
 _FIRST_ERROR_STATUS: Final = 400
 _FIRST_SERVER_STATUS: Final = 500
-_NOT_THE_SERVER: Final = frozenset({"client_disconnected", "gateway_stopped", "gateway_failed", "upstream_overloaded"})
+NOT_NEEDED: Final = "not_needed"
+"""`error_type` of an attempt that was ended because another one's answer serves."""
+TOO_LATE: Final = "operation_deadline"
+"""`error_type` of an attempt that was ended because its operation had no more time."""
+
+_NOT_THE_SERVER: Final = frozenset(
+    {"client_disconnected", "gateway_stopped", "gateway_failed", "upstream_overloaded", NOT_NEEDED, TOO_LATE}
+)
 
 
 class _Sparing:
@@ -49,7 +56,17 @@ def now_us() -> int:
 class Attempt:
     """One intent that is durable, until its outcome is told."""
 
-    __slots__ = ("_accounting", "_settled", "deployment", "exchange", "intent", "sent_at_s", "server", "timings_us")
+    __slots__ = (
+        "_accounting",
+        "_settled",
+        "deployment",
+        "ended_by",
+        "exchange",
+        "intent",
+        "sent_at_s",
+        "server",
+        "timings_us",
+    )
 
     def __init__(self, accounting: Accounting, intent: Intent, *, deployment: Deployment, server: Server) -> None:
         self._accounting = accounting
@@ -58,6 +75,8 @@ class Attempt:
         self.deployment = deployment
         self.server = server
         self.exchange: Exchange | None = None
+        self.ended_by: str | None = None
+        """Why it is ended before its end, where we end it."""
         self.sent_at_s = 0.0
         self.timings_us: dict[str, int] = {}
 

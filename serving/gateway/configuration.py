@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from serving.gateway.cascade_configuration import Cascade, Experiment, RouterFiles
+
 MILLIS_PER_SECOND: Final = 1_000
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -129,7 +131,9 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     model: Name | None = None
     """The model's name there; without it, the caller's."""
     tier: Name | None = None
-    """Tier of the model, as the ledger shall know it: `small`, `large`, …"""
+    """Tier of the model, as the ledger and the router's policy know it: `small`, `large`, …"""
+    logprobs: bool = False
+    """Whether it gives log-probabilities of its tokens when asked."""
     key_file: str | None = None
     """File that holds the key for it; read again when it changes."""
     key_header: str = "authorization"
@@ -175,6 +179,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """As `/v1/models` says."""
     created_s: Count = 0
     """As `/v1/models` says: seconds since 1970."""
+    cascade: Cascade | None = None
+    """How its tiers work together; without it, upstreams are tried in their order."""
+    experiment: Experiment | None = None
+    """The cascade against something simpler."""
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -192,6 +200,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """When a replica is left alone."""
     health: Health = Health()
     """How features of the stream steer the choice."""
+    router: RouterFiles | None = None
+    """Where the router's policy and its models are."""
     heartbeat_ms: Count = 15_000
     """A stream silent for so long gets a comment, so that nobody between closes it; 0 for none."""
     allowed_hosts: tuple[str, ...] = ()
@@ -295,6 +305,30 @@ def _check_route(made: Configuration, name: str, *, route: Route) -> None:
         raise ConfigurationError(f"routes.{name}.upstreams names one twice: {', '.join(route.upstreams)}")
     if bad := next((api for api in route.apis if api not in APIS), None):
         raise ConfigurationError(f"routes.{name}.apis has {bad!r}; known are {', '.join(APIS)}")
+    if route.experiment is not None and route.cascade is None:
+        raise ConfigurationError(f"routes.{name}.experiment: there is no [routes.{name}.cascade] to try")
+    if route.cascade is not None:
+        _check_cascade(made, name, route=route)
+
+
+def _check_cascade(made: Configuration, name: str, *, route: Route) -> None:
+    where, cascade = f"routes.{name}.cascade", route.cascade
+    assert cascade is not None  # noqa: S101  (whoever calls has looked)
+    if made.router is None:
+        raise ConfigurationError(f"{where} needs [router] with policy_file")
+    if "chat" not in route.apis:
+        raise ConfigurationError(f"{where}: only `chat` is cascaded, and routes.{name}.apis lacks it")
+    if bare := next((one for one in route.upstreams if made.upstreams[one].tier is None), None):
+        raise ConfigurationError(f"{where}: upstreams.{bare} has no tier; give it one of the policy's")
+    second = cascade.second_opinion
+    if second is not None and second not in route.upstreams:
+        known = ", ".join(route.upstreams)
+        raise ConfigurationError(f"{where}.second_opinion is {second!r}; upstreams of the route are: {known}")
+    control = route.experiment.control_tier if route.experiment is not None else None
+    tiers = {made.upstreams[one].tier for one in route.upstreams}
+    if control is not None and control not in tiers:
+        known = ", ".join(sorted(filter(None, tiers)))
+        raise ConfigurationError(f"routes.{name}.experiment.control_tier is {control!r}; tiers of the route: {known}")
 
 
 def _check_url(where: str, url: str, *, allowed: tuple[str, ...]) -> None:

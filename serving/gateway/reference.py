@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import msgspec
 
-from serving.gateway import configuration
 from serving.gateway.configuration import Configuration
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "gateway_configuration.md"
@@ -49,6 +48,8 @@ def _structs(hint: Any) -> list[tuple[type[msgspec.Struct], str]]:
             return [(cls, "")]
         case msgspec.inspect.DictType(value_type=msgspec.inspect.StructType(cls=cls)):
             return [(cls, ".NAME")]
+        case msgspec.inspect.UnionType(types=(msgspec.inspect.StructType(cls=cls), msgspec.inspect.NoneType())):
+            return [(cls, "")]
         case msgspec.inspect.VarTupleType(item_type=msgspec.inspect.StructType(cls=cls)):
             return [(cls, "[]")]
     return []
@@ -78,7 +79,7 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 
 def _meanings(kind: type[msgspec.Struct]) -> dict[str, str]:
     """Field → the sentence under it."""
-    tree = ast.parse(inspect.getsource(configuration))
+    tree = ast.parse(inspect.getsource(sys.modules[kind.__module__]))
     body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == kind.__name__)
     return {
         field.target.id: _one_line(text.value.value).replace("|", "\\|")

@@ -11,7 +11,7 @@ from serving.gateway.connection import Exchange, UpstreamError
 from serving.gateway.errors import RETRY, from_upstream, refused
 from serving.gateway.incoming import Incoming
 from serving.gateway.records import Refusal
-from serving.gateway.replies import facts_of
+from serving.gateway.replies import Facts, facts_of
 from serving.gateway.requests import Asked
 from serving.gateway.sse import Stream
 
@@ -54,43 +54,50 @@ async def relay(call: Call, attempt: Attempt) -> Failed | None:
     assert exchange is not None  # noqa: S101  (it was sent)
     if call.asked.stream:
         await exchange.head()
-        if exchange.status < _FIRST_ERROR_STATUS and _is_stream(exchange):
+        if exchange.status < _FIRST_ERROR_STATUS and is_stream(exchange):
             await _stream(call, attempt, exchange=exchange)
             return None
     return await _whole(call, attempt, exchange=exchange)
 
 
-def _is_stream(exchange: Exchange) -> bool:
+def is_stream(exchange: Exchange) -> bool:
+    """Whether the reply is a stream of events."""
     return any(name == b"content-type" and b"text/event-stream" in value for name, value in exchange.headers)
 
 
 async def _whole(call: Call, attempt: Attempt, *, exchange: Exchange) -> Failed | None:
     body = await exchange.whole(call.policy.limits.reply_bytes)
     facts = facts_of(body)
-    status = exchange.status
+    if exchange.status >= _FIRST_ERROR_STATUS or facts is None or facts.error is not None:
+        return unusable(attempt, body, facts=facts, retried=call.policy.retries.statuses)
+    cost_usd_pico = attempt.settle(facts)
+    await answered(call, attempt, body=body, cost_usd_pico=cost_usd_pico)
+    return None
+
+
+def unusable(attempt: Attempt, body: bytes, *, facts: Facts | None, retried: tuple[int, ...]) -> Failed:
+    """A reply that is no answer: its outcome is told, and what the caller may see of it."""
+    exchange = attempt.exchange
+    assert exchange is not None  # noqa: S101  (it was sent)
     name = attempt.deployment.name
-    if status >= _FIRST_ERROR_STATUS:
+    if exchange.status >= _FIRST_ERROR_STATUS:
         attempt.settle(facts)
-        status, shown = from_upstream(status, body, upstream=name)
+        status, shown = from_upstream(exchange.status, body, upstream=name)
         headers = tuple(header for header in exchange.headers if header[0] in _WITH_ERROR)
         return Failed(
             status=status,
             body=shown,
             headers=headers,
             retry_after_ms=_retry_after_ms(headers),
-            is_final=exchange.status not in call.policy.retries.statuses,
+            is_final=exchange.status not in retried,
         )
     if facts is None:
         attempt.settle(error="upstream_invalid_reply", aborted=True)
         refusal = refused(502, f"upstream {name}: the reply is no JSON object", code="upstream_invalid_reply")
         return Failed(refusal=refusal, is_final=True)
-    if facts.error is not None:
-        attempt.settle(facts, error="upstream_error_reply")
-        _, shown = from_upstream(502, body, upstream=name)
-        return Failed(status=502, body=shown, headers=(RETRY,), is_final=True)
-    cost_usd_pico = attempt.settle(facts)
-    await answered(call, attempt, body=body, cost_usd_pico=cost_usd_pico)
-    return None
+    attempt.settle(facts, error="upstream_error_reply")
+    _, shown = from_upstream(502, body, upstream=name)
+    return Failed(status=502, body=shown, headers=(RETRY,), is_final=True)
 
 
 async def answered(call: Call, attempt: Attempt, *, body: bytes, cost_usd_pico: int | None) -> None:

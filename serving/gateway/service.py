@@ -1,7 +1,7 @@
 """What one gateway process holds, and how a new configuration takes the place of the old one while calls go on."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ledger.observing import logger
@@ -11,8 +11,9 @@ from serving.gateway.choosing import Choice, Features, in_order
 from serving.gateway.configuration import Configuration, ConfigurationError, configuration_of
 from serving.gateway.deadlines import Deadlines
 from serving.gateway.fleet import Fleet
-from serving.gateway.health import Unknown
+from serving.gateway.health import Model, Unknown
 from serving.gateway.records import Accounting, Admission
+from serving.gateway.routing import Router
 
 log = logger("serving.gateway.configuration")
 
@@ -44,6 +45,7 @@ class Gateway:
         self.choose: Choice = choose
         self.deadlines = Deadlines()
         self.fleet = Fleet(configuration, self.deadlines)
+        self.router = Router(configuration.router, configuration) if configuration.router is not None else None
         self.retries = RetryBudget(configuration.retries)
         self.stopping = False
         """Whether the process is about to end."""
@@ -63,14 +65,28 @@ class Gateway:
             return "accounting or keys are not ready"
         return None
 
+    def router_models(self) -> Iterable[Model]:
+        """Models the router asks about."""
+        return self.router.models() if self.router is not None else ()
+
     def adopt(self, configuration: Configuration) -> None:
         """From now on, calls follow this one; those under way keep theirs. Raises ConfigurationError."""
         fleet, before = Fleet(configuration, self.deadlines, before=self.fleet), self.fleet
+        self.router = self._router(configuration)
         if configuration.retries != before.configuration.retries:
             self.retries = RetryBudget(configuration.retries)
         self.fleet = fleet
         before.close(but=fleet)
         metrics.CONFIG_LOADED.set(time.time())
+
+    def _router(self, configuration: Configuration) -> Router | None:
+        """The router for a new configuration; one whose files are the same keeps what it has read."""
+        if configuration.router is None:
+            return None
+        if self.router is None or self.router.files != configuration.router:
+            return Router(configuration.router, configuration)
+        self.router.serve(configuration)
+        return self.router
 
 
 class Source:

@@ -34,7 +34,7 @@ class Current:
             if text != self._text:
                 read = policy(text)
                 if lacking := self.misfit(read):
-                    raise PolicyError(lacking)
+                    return [f"the router's policy stays as it was: {lacking}"]
                 self.policy, self._text = read, text
         except (PolicyError, OSError, UnicodeDecodeError) as error:
             return [f"the router's policy stays as it was: {error}"]

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from feature_repo.online import OnlineReader
+from feature_repo.online import Entity, Features, FeatureVector, OnlineReader, Reason, Status
 from feature_repo.settings import RedisSettings
 from serving.gateway.configuration import configuration_of
-from serving.gateway.health import Model, ModelHealth, models_of, reading
+from serving.gateway.health import CALLERS, HEALTH, SPEND, TIERS, FeatureMemory, models_of
 from serving.gateway.metrics import FEATURE_DEFAULTS
 from tests.serving.running import config
-from tokenledger.records.features import TrafficFeatures
+from tokenledger.records.features import SpendFeatures, TrafficFeatures
 
 TWO = config(a=1, b=2).replace("[upstreams.b]\n", '[upstreams.b]\nmodel = "other"\n')
 
@@ -19,13 +19,45 @@ def defaults() -> float:
     return float(next(sample.value for sample in metric.samples if sample.name.endswith("_total")))
 
 
-def refreshed(features: dict[Model, TrafficFeatures | None], text: str = TWO) -> ModelHealth:
+NOW_US = 1_784_000_000_000_000
+
+
+class Store:
+    """A feature store that a test fills, and takes away."""
+
+    def __init__(self, known: dict[tuple[str, Entity], TrafficFeatures | SpendFeatures]) -> None:
+        self.known = known
+        self.away = False
+        self.asked: list[dict[str, Sequence[Entity]]] = []
+
+    async def read(self, wanted: Mapping[str, Sequence[Entity]]) -> FeatureVector:
+        self.asked.append(dict(wanted))
+        return FeatureVector({view: tuple(self._one(view, one) for one in wanted[view]) for view in wanted}, 0)
+
+    def _one(self, view: str, entity: Entity) -> Features[TrafficFeatures | SpendFeatures]:
+        if self.away:
+            return Features(Status.ERROR, TrafficFeatures(), reason=Reason.DISCONNECTED)
+        values = self.known.get((view, entity))
+        if values is None:
+            return Features(Status.MISSING, TrafficFeatures())
+        return Features(Status.PRESENT, values, NOW_US - 1_000_000, 1_000_000)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_us = NOW_US
+
+    def __call__(self) -> int:
+        return self.now_us
+
+
+def remembering(store: Store, text: str = TWO, clock: Clock | None = None) -> FeatureMemory:
     configuration = configuration_of(text)
+    return FeatureMemory(store.read, lambda: configuration, clock_us=clock or Clock())
 
-    async def read(models: Sequence[Model]) -> Mapping[Model, TrafficFeatures | None]:
-        return {model: features.get(model) for model in models}
 
-    health = ModelHealth(read, lambda: configuration)
+def refreshed(features: dict[Entity, TrafficFeatures], text: str = TWO) -> FeatureMemory:
+    health = remembering(Store({(HEALTH, model): values for model, values in features.items()}), text)
     asyncio.run(health.refresh())
     return health
 
@@ -57,11 +89,53 @@ def test_only_models_among_which_a_route_may_choose_are_read() -> None:
     assert models_of(configuration_of(config(a=1))) == ()
 
 
+def test_a_tier_and_a_caller_have_their_features_and_the_instant_they_were_true() -> None:
+    known = TrafficFeatures(calls=7)
+    spent = SpendFeatures(known_cost_usd_pico_month=5)
+    store = Store(
+        {(TIERS, ("vllm", "m")): known, (CALLERS, ("acme", "search")): known, (SPEND, ("acme", "search")): spent}
+    )
+    health = remembering(store)
+    assert health.caller("acme", "search") is None, "nobody had asked for it before"
+    asyncio.run(health.refresh())
+    tier, caller, spend = health.tier("vllm", "m"), health.caller("acme", "search"), health.spend("acme", "search")
+    assert tier is not None
+    assert caller is not None
+    assert spend is not None
+    assert (tier.values, caller.values, spend.values) == (known, known, spent)
+    assert tier.event_at_us == NOW_US - 1_000_000
+
+
+def test_what_cannot_be_read_now_stays_until_it_is_too_old() -> None:
+    clock, store = Clock(), Store({(TIERS, ("vllm", "m")): TrafficFeatures(calls=7)})
+    health = remembering(store, clock=clock)
+    asyncio.run(health.refresh())
+    store.away = True
+    asyncio.run(health.refresh())
+    assert health.tier("vllm", "m") is not None
+    clock.now_us += 15 * 60_000_000
+    assert health.tier("vllm", "m") is None
+
+
+def test_many_callers_are_read_in_small_groups_and_the_oldest_are_forgotten() -> None:
+    store = Store({})
+    health = remembering(store)
+    for number in range(500):
+        health.caller("acme", f"feature {number}")
+    asyncio.run(health.refresh())
+    assert max(sum(map(len, asked.values())) for asked in store.asked) <= 32
+    read = [entity for asked in store.asked for entity in asked.get(SPEND, ())]
+    assert read == [("acme", f"feature {number}") for number in range(372, 500)]
+
+
 def test_without_a_feature_store_nothing_is_known_and_nothing_waits() -> None:
     async def scenario() -> None:
         reader = OnlineReader(RedisSettings(user="gateway", port=1))
         await reader.start(within_s=0)
-        assert await reading(reader)([("vllm", "m")]) == {("vllm", "m"): None}
+        configuration = configuration_of(TWO)
+        health = FeatureMemory(reader.read, lambda: configuration)
+        await health.refresh()
+        assert health.tier("vllm", "m") is None
         await reader.close()
 
     asyncio.run(scenario())

@@ -1,0 +1,254 @@
+"""One attempt of an operation, from a place in the pool to its end: reserved, intended, sent, and taken by somebody.
+
+Whatever happens, an intent that became durable gets its one outcome: from whoever takes the reply, else from here.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol, TypeVar
+
+import msgspec
+
+from serving.gateway import metrics
+from serving.gateway.attempt import Attempt, with_reservation
+from serving.gateway.choosing import Plan
+from serving.gateway.configuration import MILLIS_PER_SECOND, Configuration
+from serving.gateway.connection import Exchange, UpstreamError
+from serving.gateway.deadlines import Deadlines, now_s
+from serving.gateway.errors import refused
+from serving.gateway.fleet import Deployment, Server
+from serving.gateway.ids import new_id
+from serving.gateway.incoming import Incoming
+from serving.gateway.records import Accounting, Admission, Admitted, Intent, OutboxFullError, Refusal
+from serving.gateway.relay import Failed
+from serving.gateway.requests import Asked, for_upstream
+
+T = TypeVar("T")
+Take = Callable[[Attempt], Awaitable[T]]
+"""Takes the reply to an attempt that was sent. Raises UpstreamError."""
+
+_STOPPED: Final = "gateway_stopped"
+
+
+class Errand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What an attempt is made for."""
+
+    role: str
+    """`primary`, `retry`, …"""
+    reason: str | None = None
+    """Why, where it is not the first."""
+    asked: Asked
+    """What is asked."""
+    began_us: int
+    """When it began, µs UTC."""
+    began_ns: int
+    """The same on the clock that durations are taken by."""
+    route_ns: int = 0
+    """How long the choice took."""
+
+
+class Service(Protocol):
+    """What an attempt needs of the process it is made in."""
+
+    accounting: Accounting
+    admission: Admission
+    deadlines: Deadlines
+
+
+class Sender:
+    """Makes the attempts of one operation, also several at a time."""
+
+    __slots__ = (
+        "_exchanges",
+        "_is_decided",
+        "admitted",
+        "api",
+        "attempts",
+        "deployments",
+        "incoming",
+        "plan",
+        "policy",
+        "route",
+        "service",
+    )
+
+    def __init__(self, service: Service, incoming: Incoming, *, policy: Configuration, api: str, route: str) -> None:
+        self._exchanges: list[Exchange] = []
+        self._is_decided = False
+        self.attempts = 0
+        """How many were intended."""
+        self.service = service
+        self.incoming = incoming
+        self.policy = policy
+        self.api = api
+        self.route = route
+        self.admitted: Admitted
+        self.plan: Plan
+
+    async def attempt(self, deployment: Deployment, server: Server, *, errand: Errand, take: Take[T]) -> T | Failed:
+        """What `take` makes of the reply, or why there is none."""
+        server.breaker.admit()
+        attempt: Attempt | Refusal | None = None
+        has_place = False
+        try:
+            await server.pool.enter()
+            has_place = True
+            if self.incoming.peer.gone:
+                return Failed(is_final=True)
+            attempt = await self._intended(deployment, server, errand=errand)
+        except UpstreamError as error:
+            return Failed(refusal=refused(503, f"upstream {deployment.name} has no room", code=error.kind))
+        finally:
+            if not isinstance(attempt, Attempt):
+                server.breaker.undecided()
+                if has_place:
+                    server.pool.leave()
+        if isinstance(attempt, Refusal):
+            return Failed(refusal=attempt, is_final=True)
+        is_over = False
+        try:
+            taken = await self._send(attempt, errand.asked, take=take)
+            is_over = True
+        finally:
+            if not is_over and not attempt.settled:  # the process ends, nobody needs it any more, or we have a defect
+                attempt.settle(error=attempt.ended_by or _STOPPED, aborted=True)
+                if attempt.exchange is not None:
+                    attempt.exchange.fail(_STOPPED)
+        return taken
+
+    async def _intended(self, deployment: Deployment, server: Server, *, errand: Errand) -> Attempt | Refusal:
+        """The attempt with its reservation made and its intent on disk."""
+        intent = self._intent(deployment, server, errand=errand)
+        reserved = self.service.admission.reserve(intent)
+        if isinstance(reserved, Refusal):
+            return reserved
+        intent = with_reservation(intent, reserved)
+        self.attempts += 1
+        self._is_decided = True
+        try:
+            await self.service.accounting.intend(intent)
+        except OutboxFullError:
+            self.service.admission.release(intent)
+            return refused(503, "the call cannot be accounted for now; try again later", code="outbox_full")
+        attempt = Attempt(self.service.accounting, intent, deployment=deployment, server=server)
+        admitted_ns = time.perf_counter_ns() - errand.began_ns
+        attempt.timings_us["admit"] = (admitted_ns - errand.route_ns) // 1_000
+        attempt.timings_us["route"] = errand.route_ns // 1_000
+        metrics.admit_seconds(self.route).observe(admitted_ns / 1e9)
+        return attempt
+
+    def _intent(self, deployment: Deployment, server: Server, *, errand: Errand) -> Intent:
+        asked, admitted, spec = errand.asked, self.admitted, deployment.spec
+        trace_id, span_id = self.incoming.trace
+        return Intent(
+            event_id=new_id(),
+            operation_id=self.incoming.request_id,
+            attempt_no=self.attempts + 1,
+            attempt_role=errand.role,
+            tenant_id=admitted.tenant_id,
+            api_key_id=admitted.api_key_id,
+            project=admitted.project,
+            environment=admitted.environment,
+            feature=admitted.feature,
+            user_id=asked.user_id,
+            session_id=self.incoming.session_id,
+            trace_id=trace_id,
+            span_id=span_id,
+            route=self.route,
+            route_tier=spec.tier,
+            decision_id=self.plan.decision_id,
+            decision=None if self._is_decided else self.plan.decision,
+            attempt_reason=errand.reason,
+            provider=spec.provider,
+            api=self.api,
+            request_model=deployment.served_model(self.route),
+            deployment_id=deployment.name,
+            replica_id=server.name,
+            engine=spec.engine,
+            billing_account=spec.billing_account,
+            service_tier=asked.service_tier,
+            stream=asked.stream,
+            started_at_us=errand.began_us,
+            input_tokens_estimate=asked.most_input_tokens(spec.image_tokens_limit),
+            output_tokens_limit=asked.most_output_tokens(spec.output_tokens_limit) if self.api == "chat" else 0,
+            reserved_usd_pico=0,
+        )
+
+    async def _send(self, attempt: Attempt, asked: Asked, *, take: Take[T]) -> T | Failed:
+        """The request to the upstream and its reply to whoever takes it."""
+        pool = attempt.server.pool
+        if self.incoming.peer.gone:
+            pool.leave()
+            attempt.settle(error="client_disconnected", aborted=True)
+            return Failed(is_final=True)
+        connection = pool.idle()
+        if connection is None:
+            connecting_ns = time.perf_counter_ns()
+            try:
+                connection = await pool.connect()
+            except UpstreamError as error:
+                pool.leave()
+                attempt.settle(error=error.kind)
+                status = 504 if error.kind == "upstream_connect_timeout" else 502
+                return Failed(
+                    refusal=refused(status, f"upstream {attempt.deployment.name}: no connection", code=error.kind)
+                )
+            except asyncio.CancelledError:
+                pool.leave()
+                raise
+            attempt.timings_us["connect"] = (time.perf_counter_ns() - connecting_ns) // 1_000
+        reused = connection.served > 0
+        attempt.sent_at_s = now_s()
+        attempt.exchange = exchange = connection.send(
+            self._request(attempt, asked), patience=attempt.deployment.patience, deadlines=self.service.deadlines
+        )
+        self._watch(exchange)
+        try:
+            return await take(attempt)
+        except UpstreamError as error:
+            return self._broke(attempt, error, reused=reused)
+        finally:
+            self._exchanges.remove(exchange)
+            if not self._exchanges:
+                self.incoming.peer.when_gone = None
+
+    def _request(self, attempt: Attempt, asked: Asked) -> list[bytes]:
+        """Head and body for the upstream; only what is listed here reaches it."""
+        deployment = attempt.deployment
+        body = for_upstream(asked, attempt.intent.request_model, ask_for_usage=deployment.spec.ask_for_usage)
+        accept = b"text/event-stream" if asked.stream else b"application/json"
+        headers = self.incoming.headers
+        passed = [b"%s: %s\r\n" % (name, headers[name]) for name in deployment.forward if name in headers]
+        return [
+            attempt.server.heads[self.api],
+            deployment.key_header,
+            *passed,
+            b"user-agent: tokenledger\r\ncontent-type: application/json\r\naccept: %s\r\n" % accept,
+            b"x-request-id: %s\r\ncontent-length: %d\r\n\r\n" % (self.incoming.request_id.encode(), len(body)),
+            body,
+        ]
+
+    def _watch(self, exchange: Exchange) -> None:
+        """A client that goes leaves calls that may go on for a while, so that their usage is known."""
+        self._exchanges.append(exchange)
+        peer = self.incoming.peer
+        peer.when_gone = self._gone
+        if peer.gone:
+            self._gone()
+
+    def _gone(self) -> None:
+        if self._exchanges:
+            metrics.ABANDONED.inc()
+        for exchange in list(self._exchanges):
+            exchange.abandon(self.policy.drain.abandoned_ms / MILLIS_PER_SECOND)
+
+    def _broke(self, attempt: Attempt, error: UpstreamError, *, reused: bool) -> Failed:
+        """An exchange that broke before the caller had anything."""
+        kind = error.kind
+        attempt.settle(error=kind, aborted=not (kind == "upstream_closed_unanswered" and reused))
+        status = 504 if kind.endswith("timeout") else 502
+        refusal = refused(status, f"upstream {attempt.deployment.name}: {kind}", code=kind)
+        # A server may close a connection it kept at any time; a request that crosses that is never processed.
+        is_final = self.incoming.peer.gone or not (reused and kind == "upstream_closed_unanswered")
+        return Failed(refusal=refusal, is_final=is_final)
