@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import hashlib
 import io
 import json
 from typing import TYPE_CHECKING
@@ -60,6 +61,8 @@ def airflow_environment(layout: Layout) -> dict[str, str]:
         "AIRFLOW_CONFIG": str(layout.airflow_config),
         f"AIRFLOW_CONN_{KAFKA_CONNECTION.upper()}": kafka_connection(layout),
         "TOKENLEDGER_STACK_PYTHON": str(layout.python),
+        # A changed configuration is a changed program: supervisor starts it again.
+        "TOKENLEDGER_AIRFLOW_SETTINGS": _digest(airflow_cfg(layout, dict.fromkeys(SECRETS, ""))),
         "PYTHONPATH": str(layout.repo),
         "PATH": f"{layout.airflow_python.parent}:/usr/local/bin:/usr/bin:/bin",
         "NO_COLOR": "1",
@@ -84,6 +87,10 @@ def airflow_cfg(layout: Layout, secrets: Mapping[str, str]) -> str:
     # Airflow expands `%`; nothing here means it.
     parser.write(text)
     return text.getvalue()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _settings(layout: Layout, secrets: Mapping[str, str]) -> dict[str, dict[str, object]]:
