@@ -1,7 +1,9 @@
 """What the gateway costs a request, in one run with the least a proxy can do, aiohttp, and LiteLLM's proxy.
 
-One worker each, pinned to one core; load and a canned upstream on the other. The gateway has everything on: keys,
-a budget, features from Redis, intents on disk before each send. CPU is what the kernel charged the proxy's processes.
+One worker each, pinned to one core; load, a canned upstream, Postgres and Redis on the other. The gateway has all of it
+on: keys, a budget, features from Redis, intents on disk before each send, and behind it something that ships its outbox
+and posts its calls (`benchmarks.gateway_ledger`), so that what it holds stays what it holds in production. CPU is what
+the kernel charged the proxy's own processes; that of what stands behind it is printed beside.
 Run it: `uv run python -m benchmarks.gateway [--without-litellm]`. Needs `wrk` (Debian: `apt-get install wrk`).
 """
 
@@ -33,6 +35,8 @@ _PROXY_CORE, _LOAD_CORE = "0", "1"
 _CONNECTIONS = 32
 _PLAIN_S, _STREAM_S, _STEADY_S, _WARM_UP_S = 6, 6, 6, 2
 _MASTER_KEY = "sk-benchmark-0123456789abcdef"  # of a proxy that lives for a minute and knows no other secret
+_COST_USD_PICO = 64 * 150_000 + 32 * 600_000
+"""Of the canned answer, by OpenAI's price page."""
 _MESSAGES = [
     {
         "role": "system",
@@ -50,6 +54,8 @@ class Proxy:
     port: int
     key: str
     process: subprocess.Popen[bytes]
+    behind: tuple[int, ...] = ()
+    """Processes behind it, whose CPU is not its own."""
     settles_s: int = 0
     """How long it works for itself after its first answers."""
     longer: int = 1
@@ -68,8 +74,11 @@ class Figures:
     per_second: float
     stream_us: float
     added_p50_us: float
+    added_p90_us: float
     added_p99_us: float
     resident_mib: float
+    behind_us: float
+    """CPU a plain request of what stands behind it."""
 
 
 def request(key: str, *, stream: bool) -> bytes:
@@ -119,17 +128,23 @@ def measure(proxy: Proxy, canned_port: int) -> Figures:
     wrk(proxy, stream=False, seconds=_WARM_UP_S)
     wrk(proxy, stream=True, seconds=_WARM_UP_S)
     plain_s, stream_s = proxy.longer * _PLAIN_S, proxy.longer * _STREAM_S
+    behind_s = _behind_s(proxy)
     plain_us, per_second = _cost(proxy, lambda: wrk(proxy, stream=False, seconds=plain_s), seconds=plain_s)
+    behind_us = 1e6 * (_behind_s(proxy) - behind_s) / (per_second * plain_s)
     stream_us, _ = _cost(proxy, lambda: wrk(proxy, stream=True, seconds=stream_s), seconds=stream_s)
     # wrk's rate is that of a busy core; what the CPU figure allows is the rate of the core itself.
     rate = max(0.7 * min(per_second, 1e6 / plain_us), 1.0)
     direct, through = steady(canned_port, proxy.key, rate=rate), steady(proxy.port, proxy.key, rate=rate)
+    p50_us, p90_us, p99_us = (through[name] - direct[name] for name in ("p50_us", "p90_us", "p99_us"))
     figures = Figures(
-        proxy.name, plain_us, per_second, stream_us,
-        through["p50_us"] - direct["p50_us"], through["p99_us"] - direct["p99_us"], _resident_mib(proxy.process.pid),
-    )  # fmt: skip
+        proxy.name, plain_us, per_second, stream_us, p50_us, p90_us, p99_us, _resident_mib(proxy.process.pid), behind_us
+    )
     print(f"  {_row(figures)}  at {rate:,.0f}/s, {through['failed']:.0f} failed", flush=True)
     return figures
+
+
+def _behind_s(proxy: Proxy) -> float:
+    return sum(cpu_s(pid) for pid in proxy.behind)
 
 
 def _first_answers(proxy: Proxy) -> None:
@@ -211,9 +226,29 @@ upstreams = ["canned"]
     )
     environment = layout.client_environment() | {"TOKENLEDGER_OUTBOX_CAPACITY_BYTES": str(4 << 30)}
     command = (sys.executable, "-m", "serving.gateway", "--config", str(config))
-    with process(_PROXY_CORE, *command, port=_GATEWAY, environment=environment) as running:
+    with process(_PROXY_CORE, *command, port=_GATEWAY, environment=environment) as running, _ledger(layout) as ledger:
         time.sleep(3)  # keys are read every two seconds
-        yield Proxy("tokenledger gateway", _GATEWAY, key, running)
+        behind = (ledger.pid, *_pids(stack))
+        for pid in _pids(stack):
+            subprocess.run(["taskset", "-acp", _LOAD_CORE, str(pid)], check=True, capture_output=True)
+        yield Proxy("tokenledger gateway", _GATEWAY, key, running, behind)
+
+
+def _pids(stack: Stack) -> list[int]:
+    return [process.pid for process in stack.supervision.processes() if process.pid]
+
+
+@contextmanager
+def _ledger(layout: Layout) -> Iterator[subprocess.Popen[bytes]]:
+    """Whoever ships and posts what the gateway writes."""
+    outbox, dsn = str(layout.root / "data" / "outbox"), layout.dsn("writer")
+    command = (sys.executable, "-m", "benchmarks.gateway_ledger", outbox, dsn, str(_COST_USD_PICO))
+    running = subprocess.Popen(["taskset", "-c", _LOAD_CORE, *command], cwd=REPO)
+    try:
+        yield running
+    finally:
+        running.terminate()
+        running.wait(20)
 
 
 def _prepared(layout: Layout) -> str:
@@ -286,7 +321,8 @@ def _row(figures: Figures) -> str:
     return (
         f"{figures.name:22} {figures.plain_us:8.0f} µs/request {figures.per_second:8,.0f} req/s"
         f" {figures.stream_us:8.0f} µs/stream  added p50 {figures.added_p50_us / 1000:7.2f} ms"
-        f"  p99 {figures.added_p99_us / 1000:7.2f} ms  RSS {figures.resident_mib:4.0f} MiB"
+        f"  p90 {figures.added_p90_us / 1000:7.2f}  p99 {figures.added_p99_us / 1000:7.2f}"
+        f"  RSS {figures.resident_mib:4.0f} MiB  behind {figures.behind_us:4.0f} µs/request"
     )
 
 

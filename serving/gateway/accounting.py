@@ -7,13 +7,13 @@ import msgspec
 
 from serving.gateway.account_metrics import SHRUNK
 from serving.gateway.admission import KeyedAdmission
-from serving.gateway.envelopes import raw_event, unsent
+from serving.gateway.costs import spent
+from serving.gateway.envelopes import unsent
 from serving.gateway.frames import INTENT, OUTCOME, framed
 from serving.gateway.outbox import OUTCOME_ROOM_BYTES, Outbox, WriteFailedError
 from serving.gateway.records import Intent, Outcome
 from tokenledger.normalise.assemble import without_texts
-from tokenledger.process import Context, process
-from tokenledger.records import PricedCall
+from tokenledger.process import Context
 
 GIVEN_UP: Final = "given_up_before_sending"
 """`error_type` of an attempt whose caller left, or whose intent could not be written, before anything was sent."""
@@ -58,16 +58,9 @@ class OutboxAccounting:
     def settle(self, intent: Intent, outcome: Outcome) -> int | None:
         """Takes the outcome, frees the reservation; the call's known cost in 10⁻¹² USD, None where not wholly known."""
         self._outbox.append(_outcome_frame(outcome))
-        priced = process(raw_event(intent, outcome, epoch=self._outbox.epoch.name), self._context)
-        if not isinstance(priced, PricedCall):
-            self._admission.settle(intent, None, tokens=None)
-            return None
-        call = priced.call
-        tokens = None if call.input_tokens is None else call.input_tokens + (call.output_tokens or 0)
-        if call.status == "error" and tokens is None:
-            tokens = 0
-        self._admission.settle(intent, priced.cost_usd_pico, tokens=tokens)
-        return priced.cost_usd_pico
+        cost_usd_pico, tokens = spent(intent, outcome, epoch=self._outbox.epoch.name, context=self._context)
+        self._admission.settle(intent, cost_usd_pico, tokens=tokens)
+        return cost_usd_pico
 
     def record(self, intent: Intent, outcome: Outcome) -> None:
         """Takes an answer of the cache, which costs nothing and waits for nobody. Raises OutboxFullError."""

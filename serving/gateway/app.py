@@ -1,7 +1,7 @@
-"""The gateway's HTTP surface: a bare ASGI application. Paths here, the life of a call in `operation`."""
+"""The gateway's HTTP surface: what answers a request. Paths here, the life of a call in `operation`."""
 
 import ipaddress
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -10,7 +10,7 @@ from serving.gateway import metrics
 from serving.gateway.answer import Answer
 from serving.gateway.deadlines import now_s
 from serving.gateway.errors import refused
-from serving.gateway.incoming import Incoming, Receive, Scope, Send, body_of
+from serving.gateway.incoming import Incoming, body_of
 from serving.gateway.operation import Operation, unknown_model
 from serving.gateway.records import Refusal
 from serving.gateway.requests import read
@@ -27,16 +27,13 @@ _CLIENT_GONE: Final = 499
 
 
 class App:
-    """What uvicorn calls."""
+    """What `serving.gateway.server` hands each request to."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, incoming: Incoming) -> None:
         """One request."""
-        if scope["type"] != "http":
-            raise ValueError(f"scope {scope['type']!r}: the gateway speaks HTTP only")
-        incoming = Incoming(scope, receive=receive, send=send)
         answer = Answer(incoming)
         try:
             api = _CALLS.get(incoming.path)
@@ -52,9 +49,7 @@ class App:
 
     async def _call(self, incoming: Incoming, answer: Answer, *, api: str) -> None:
         gateway = self._gateway
-        body = await body_of(incoming, gateway.configuration.limits)
-        if body is None:
-            return
+        body = body_of(incoming)
         began_s = now_s()
         asked = read(body, api) if isinstance(body, bytes) else body
         if isinstance(asked, Refusal):
@@ -87,7 +82,7 @@ class App:
         elif incoming.path == "/readyz":
             why_not = self._gateway.not_ready()
             await answer.whole(503 if why_not else 200, f"{why_not or 'ready'}\n".encode(), headers=_TEXT)
-        elif self._gateway.configuration.listen.metrics_for_all or _is_local(incoming.scope.get("client")):
+        elif self._gateway.configuration.listen.metrics_for_all or _is_local(incoming.peer.address):
             await answer.whole(200, metrics.page(), headers=_METRICS)
         else:
             await answer.refuse(refused(403, "metrics are for this machine; see listen.metrics_for_all"))
@@ -129,5 +124,5 @@ async def _wrong_method(incoming: Incoming, answer: Answer, *, allowed: str) -> 
     await answer.refuse(msgspec.structs.replace(refusal, headers=headers))
 
 
-def _is_local(client: Any) -> bool:
-    return not client or ipaddress.ip_address(client[0]).is_loopback
+def _is_local(address: str | None) -> bool:
+    return not address or ipaddress.ip_address(address).is_loopback

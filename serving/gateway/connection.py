@@ -5,16 +5,15 @@ Replies may be framed by length, by chunks or by the connection's end. Reading p
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import httptools
 
-from serving.gateway.deadlines import NEVER, Alarm, Deadlines, now_s
+from serving.gateway.deadlines import NEVER, Deadlines, Due, now_s
 
 HEAD: Final = 0
-DATA: Final = 1
-END: Final = 2
-_NOTHING: Final = 3
+END: Final = 1
+_NOTHING: Final = 2
 
 _PAUSE_ABOVE_BYTES: Final = 262_144
 _LARGEST_HEAD_BYTES: Final = 65_536
@@ -45,6 +44,16 @@ class Patience:
         self.total_s = total_ms / 1_000
 
 
+class Sink(Due, Protocol):
+    """Takes a reply's body as it comes, in the turn of the loop that brought it; told when it waits too long."""
+
+    full: bool
+    """Whether it has what it wants."""
+
+    def take(self, data: bytes, at_s: float) -> None:
+        """What has come."""
+
+
 class Exchange:
     """One request and the reply to it, as far as it has come."""
 
@@ -53,6 +62,7 @@ class Exchange:
         "_connection",
         "_deadlines",
         "_patience",
+        "_sink",
         "_total_due_s",
         "_waiter",
         "_wake_at",
@@ -65,7 +75,6 @@ class Exchange:
         "failure",
         "has_head",
         "headers",
-        "heartbeat_s",
         "received_bytes",
         "status",
     )
@@ -79,6 +88,7 @@ class Exchange:
         self._chunks: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
         self._wake_at = _NOTHING
+        self._sink: Sink | None = None
         self.due_s = min(now + patience.first_byte_s, self._total_due_s)
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
@@ -90,8 +100,6 @@ class Exchange:
         self.failure: str | None = None
         self.buffered_bytes = 0
         self.received_bytes = 0
-        self.heartbeat_s = 0.0
-        """A reader that waits longer is woken without data; 0 for never."""
         self.abandoned_at_s = NEVER
         """When the exchange ends because nobody waits for it any more."""
         deadlines.add(self)
@@ -103,15 +111,20 @@ class Exchange:
         if not self.has_head and self.failure is not None:
             raise UpstreamError(self.failure)
 
-    async def read(self) -> bytes | None:
-        """What has come; empty at the end, None for a silence as long as a heartbeat. Raises UpstreamError."""
-        if not self._chunks and not self.ended:
-            await self._wait(DATA)
+    async def pass_to(self, sink: Sink) -> None:
+        """All that comes goes to the sink; returns at the reply's end, or when it has enough. Raises UpstreamError."""
         if self._chunks:
-            return self._take()
-        if self.failure is not None:
+            sink.take(self._take(), now_s())
+        self._sink = sink
+        self._deadlines.add(sink)
+        try:
+            while not self.ended and not sink.full:
+                await self._wait(END)
+        finally:
+            self._sink = None
+            self._deadlines.discard(sink)
+        if self.failure is not None and not sink.full:
             raise UpstreamError(self.failure)
-        return b"" if self.ended else None
 
     async def whole(self, limit_bytes: int) -> bytes:
         """The whole body. Raises UpstreamError."""
@@ -164,16 +177,22 @@ class Exchange:
     async def _wait(self, wake_at: int) -> None:
         self._wake_at = wake_at
         self._waiter = asyncio.get_running_loop().create_future()
-        beat = Alarm(self.heartbeat_s, self.wake) if self.heartbeat_s and wake_at == DATA else None
-        if beat is not None:
-            self._deadlines.add(beat)
         try:
             await self._waiter
         finally:
             self._waiter = None
             self._wake_at = _NOTHING
-            if beat is not None:
-                self._deadlines.discard(beat)
+
+    def hold(self) -> None:
+        """Read no more for now: what has come cannot go on."""
+        if not self.ended:
+            self._connection.pause()
+
+    def release(self) -> None:
+        """Read on."""
+        if not self.ended:
+            self._connection.resume()
+            self.due_s = self._next_due(now_s())
 
     def wake(self) -> None:
         """Whoever waits looks again."""
@@ -185,28 +204,30 @@ class Exchange:
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self._chunks = []
         self.buffered_bytes = 0
-        if self._connection.paused and not self.ended:
-            self._connection.resume()
-            self.due_s = self._next_due(now_s())
+        if self._connection.paused:
+            self.release()
         return data
 
     # What the connection tells
 
     def came(self, chunks: list[bytes]) -> None:
         """A read of the socket brought these pieces of the body, perhaps none."""
+        now = now_s()
         if not self.answered:
             self.answered = True
-            self.answered_at_s = now_s()
-        self.due_s = self._next_due(now_s())
+            self.answered_at_s = now
+        self.due_s = self._next_due(now)
         if chunks:
-            size = sum(map(len, chunks))
-            self._chunks += chunks
-            self.buffered_bytes += size
-            self.received_bytes += size
-        if self._wake_at == DATA:
-            if chunks:
-                self.wake()
-        elif self._wake_at == HEAD and self.has_head:
+            data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            self.received_bytes += len(data)
+            if self._sink is not None:
+                self._sink.take(data, now)
+                if self._sink.full:
+                    self.wake()
+                return
+            self._chunks.append(data)
+            self.buffered_bytes += len(data)
+        if self._wake_at == HEAD and self.has_head:
             self.wake()
         if self.buffered_bytes > _PAUSE_ABOVE_BYTES and not self.ended:
             self._connection.pause()

@@ -1,39 +1,66 @@
 """A request as it comes in: what its head says, and its body within bounds."""
 
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final, Protocol
 
 from serving.gateway.configuration import Limits
 from serving.gateway.errors import refused
 from serving.gateway.ids import new_id, sane
 from serving.gateway.records import Refusal
-from serving.gateway.server import PEER, Peer
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 _TRACE_PARENT: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}.*")
 _LONGEST_TEXT: Final = 256
 
 
+class Peer(Protocol):
+    """The client of one connection, as requests and answers see it."""
+
+    gone: bool
+    """It has closed the connection."""
+    paused: bool
+    """It does not read: what is written stays here."""
+    when_gone: Callable[[], None] | None
+    """Called once, when it goes."""
+    when_writable: Callable[[], None] | None
+    """Called once, when it reads again, or goes."""
+
+    @property
+    def address(self) -> str | None:
+        """Its host; None where there is none."""
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """Headers every answer has."""
+
+    def write(self, data: bytes) -> None:
+        """Send it; nothing happens once it is gone."""
+
+    async def writable(self) -> None:
+        """Returns when it reads again, or has gone."""
+
+
 class Incoming:
-    """One request's head."""
+    """One request."""
 
-    __slots__ = ("headers", "method", "path", "peer", "receive", "request_id", "scope", "send")
+    __slots__ = ("body", "chunks", "ended", "headers", "keep", "method", "path", "peer", "refusal", "request_id")
 
-    def __init__(self, scope: Scope, *, receive: Receive, send: Send) -> None:
-        self.scope = scope
-        self.receive = receive
-        self.send = send
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        # Of a header that comes twice the last counts, as nowhere else reads them.
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.peer: Peer = scope.get(PEER) or Peer()
-        self.request_id = sane(self.headers.get(b"x-request-id")) or new_id()
+    def __init__(self, peer: Peer, *, method: str, path: str, headers: dict[bytes, bytes]) -> None:
+        self.peer = peer
+        self.method = method
+        self.path = path
+        self.headers = headers
+        """By lower-case name. Of a header that comes twice the last counts, as nowhere else reads them."""
+        self.body = b""
+        self.refusal: Refusal | None = None
+        """Why its body is not here."""
+        self.keep = True
+        """Whether the connection is kept after the answer."""
+        self.chunks = True
+        """Whether an answer without a length may go in chunks: HTTP/1.0 knows none, its end is the connection's."""
+        self.ended = False
+        """Whether its answer is whole."""
+        self.request_id = sane(headers.get(b"x-request-id")) or new_id()
         """The caller's own id of the request, if it is fit to be repeated, else a fresh one."""
 
     @property
@@ -63,37 +90,21 @@ class Incoming:
         return value.decode("utf-8", "replace").strip()[:_LONGEST_TEXT] or None if value else None
 
 
-async def body_of(incoming: Incoming, limits: Limits) -> bytes | Refusal | None:
-    """The request's body; None where the client went before it had sent all."""
-    headers = incoming.headers
-    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+def body_of(incoming: Incoming) -> bytes | Refusal:
+    """The request's body."""
+    if incoming.refusal is not None:
+        return incoming.refusal
+    if incoming.headers.get(b"content-encoding", b"identity").lower() != b"identity":
         return refused(415, "content-encoding: send the body uncompressed", code="unsupported_encoding")
+    return incoming.body
+
+
+def is_too_large(headers: dict[bytes, bytes], limits: Limits) -> bool:
+    """Whether a head announces more than may come."""
     declared = headers.get(b"content-length", b"0")
-    if not declared.isdigit() or int(declared[:20]) > limits.body_bytes:
-        return _too_large(limits)
-    message = await incoming.receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        body: bytes = message["body"]
-        return body if len(body) <= limits.body_bytes else _too_large(limits)
-    return await _in_pieces(incoming, limits, message=message)
+    return not declared.isdigit() or int(declared[:20]) > limits.body_bytes
 
 
-async def _in_pieces(incoming: Incoming, limits: Limits, *, message: Message) -> bytes | Refusal | None:
-    """A body that does not come at once."""
-    parts: list[bytes] = []
-    size = 0
-    while message["type"] == "http.request":
-        parts.append(message["body"])
-        size += len(parts[-1])
-        if size > limits.body_bytes:
-            return _too_large(limits)
-        if not message.get("more_body"):
-            return b"".join(parts)
-        if incoming.peer.late:
-            return refused(408, f"the request's body did not arrive within {limits.request_ms} ms", code="timeout")
-        message = await incoming.receive()
-    return None
-
-
-def _too_large(limits: Limits) -> Refusal:
+def too_large(limits: Limits) -> Refusal:
+    """What is said to a body that is too large."""
     return refused(413, f"the body may have {limits.body_bytes} bytes", code="request_too_large")

@@ -8,6 +8,7 @@ from serving.gateway.answer import Answer, Headers
 from serving.gateway.attempt import Attempt, now_us
 from serving.gateway.configuration import MILLIS_PER_SECOND, Configuration
 from serving.gateway.connection import Exchange, UpstreamError
+from serving.gateway.deadlines import NEVER, now_s
 from serving.gateway.errors import RETRY, from_upstream, refused
 from serving.gateway.incoming import Incoming
 from serving.gateway.records import Refusal
@@ -120,14 +121,10 @@ def served_by(attempt: Attempt) -> Headers:
 async def _stream(call: Call, attempt: Attempt, *, exchange: Exchange) -> None:
     """Events as they come. The outcome is told before the caller's last byte is sent."""
     stream = Stream(usage_wanted=call.asked.usage_wanted or not attempt.deployment.spec.ask_for_usage)
-    exchange.heartbeat_s = call.policy.heartbeat_ms / MILLIS_PER_SECOND
     kept = tuple(header for header in exchange.headers if header[0] in _TO_CALLER)
     await call.answer.begin((*served_by(attempt), *kept))
-    error: str | None = None
-    try:
-        await _pump(call, exchange, stream=stream)
-    except UpstreamError as broken:
-        error = broken.kind
+    pump = Pump(call, exchange, stream=stream)
+    error = await pump.run()
     facts = stream.facts
     ended_well = stream.done or (bool(facts.finishes) and all(facts.finishes.values()))
     if error is None and facts.error is not None:
@@ -136,36 +133,91 @@ async def _stream(call: Call, attempt: Attempt, *, exchange: Exchange) -> None:
         error = "upstream_closed"
     attempt.settle(facts, error=error, stream=stream, aborted=error is not None and not facts.has_usage)
     if error is None or facts.error is not None:
-        await call.answer.end()
+        await call.answer.end(last=pump.last)
     else:
-        await call.answer.end(refused(502, f"upstream {attempt.deployment.name}: {error}", code=error))
+        refusal = refused(502, f"upstream {attempt.deployment.name}: {error}", code=error)
+        await call.answer.end(refusal, last=pump.last)
 
 
-async def _pump(call: Call, exchange: Exchange, *, stream: Stream) -> None:
-    """Until the stream's end. Raises UpstreamError."""
-    answer, peer = call.answer, call.incoming.peer
-    drain = call.policy.drain
-    gone_at_bytes: int | None = None
-    while not stream.done:
-        data = await exchange.read()
-        if data is None:
-            await answer.heartbeat()
-            continue
-        out = stream.feed(data, now_us()) if data else stream.close(now_us())
-        if stream.held_bytes > _LARGEST_EVENT_BYTES:
-            exchange.fail("upstream_reply_too_large")
-            raise UpstreamError("upstream_reply_too_large")
-        if peer.gone:
-            gone_at_bytes = exchange.received_bytes if gone_at_bytes is None else gone_at_bytes
-            if exchange.received_bytes - gone_at_bytes > drain.abandoned_bytes:
-                exchange.fail("client_disconnected")
-        elif out:
-            await answer.part(out)
-        if not data:
+class Pump:
+    """A stream's events on their way: each goes on in the turn of the loop that brought it, no task is woken for it."""
+
+    __slots__ = (
+        "_abandoned_bytes",
+        "_answer",
+        "_exchange",
+        "_gone_at_bytes",
+        "_heartbeat_s",
+        "_peer",
+        "due_s",
+        "full",
+        "last",
+        "stream",
+    )
+
+    def __init__(self, call: Call, exchange: Exchange, *, stream: Stream) -> None:
+        self._answer = call.answer
+        self._peer = call.incoming.peer
+        self._exchange = exchange
+        self._abandoned_bytes = call.policy.drain.abandoned_bytes
+        self._gone_at_bytes: int | None = None
+        self._heartbeat_s = call.policy.heartbeat_ms / MILLIS_PER_SECOND
+        self.due_s = now_s() + self._heartbeat_s if self._heartbeat_s else NEVER
+        self.stream = stream
+        self.full = False
+        """Whether the stream said that it is over."""
+        self.last = b""
+        """Events that wait for the outcome to be told."""
+
+    async def run(self) -> str | None:
+        """Until the stream's end; what went wrong."""
+        try:
+            await self._exchange.pass_to(self)
+        except UpstreamError as broken:
+            return broken.kind
+        finally:
+            self._peer.when_writable = None
+        if not self.full:
+            self.last = self.stream.close(now_us())
+        elif not self._exchange.ended:
+            # It said that it is over; what is left is the end of its framing.
+            self._exchange.release()
+            self._exchange.abandon(_AFTER_DONE_S)
+        return None
+
+    def take(self, data: bytes, at_s: float) -> None:
+        """Some of it has come."""
+        stream, peer = self.stream, self._peer
+        if self.full:
             return
-    if not exchange.ended:
-        # It said that it is over; what is left is the end of its framing.
-        exchange.abandon(_AFTER_DONE_S)
+        if self._heartbeat_s:
+            self.due_s = at_s + self._heartbeat_s
+        shown = stream.feed(data, now_us())
+        if stream.done:
+            self.full, self.last = True, shown
+        elif stream.held_bytes > _LARGEST_EVENT_BYTES:
+            self._exchange.fail("upstream_reply_too_large")
+        elif peer.gone:
+            self._drained()
+        elif shown:
+            self._answer.pass_on(shown)
+            if peer.paused:
+                self._exchange.hold()
+                peer.when_writable = self._exchange.release
+
+    def _drained(self) -> None:
+        """Nobody is there any more: what still comes is read for its usage, up to a bound."""
+        received_bytes = self._exchange.received_bytes
+        if self._gone_at_bytes is None:
+            self._gone_at_bytes = received_bytes
+        if received_bytes - self._gone_at_bytes > self._abandoned_bytes:
+            self._exchange.fail("client_disconnected")
+
+    def expire(self) -> None:
+        """A silence as long as a heartbeat."""
+        self.due_s = now_s() + self._heartbeat_s
+        if not self._peer.paused:
+            self._answer.heartbeat()
 
 
 def _retry_after_ms(headers: Headers) -> int | None:
