@@ -174,7 +174,7 @@ class Layout:
     @property
     def lake(self) -> Path:
         """The Parquet lake."""
-        return self.root / "lake"
+        return self.data / "lake"
 
     @property
     def offline(self) -> dict[str, Path]:
