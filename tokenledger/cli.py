@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "costs": ("tokenledger.commands.costs", "the cost table, from the ledger"),
     "datasets": ("tokenledger.commands.datasets", "fine-tuning, evaluation and router datasets from captured calls"),
     "score": ("tokenledger.commands.score", "check every captured answer, and ask a judge about some"),
+    "drift": ("tokenledger.commands.drift", "whether prompts, answers, latency or tiers have moved"),
     "router": ("tokenledger.commands.router", "train, judge and promote the router that picks a model tier"),
     "reconcile": ("tokenledger.commands.reconcile", "compare a provider's bill with the ledger, to the pico-dollar"),
     "verify": ("tokenledger.commands.verify", "prove that the ledger holds every record once and its sums agree"),
