@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "datasets": ("tokenledger.commands.datasets", "fine-tuning, evaluation and router datasets from captured calls"),
     "score": ("tokenledger.commands.score", "check every captured answer, and ask a judge about some"),
     "drift": ("tokenledger.commands.drift", "whether prompts, answers, latency or tiers have moved"),
+    "retrain": ("tokenledger.commands.retrain", "train the router anew, judge it on golden pairs, promote it"),
     "router": ("tokenledger.commands.router", "train, judge and promote the router that picks a model tier"),
     "reconcile": ("tokenledger.commands.reconcile", "compare a provider's bill with the ledger, to the pico-dollar"),
     "verify": ("tokenledger.commands.verify", "prove that the ledger holds every record once and its sums agree"),
