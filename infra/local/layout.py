@@ -42,6 +42,7 @@ class Ports:
     compact_metrics: int
     pusher_metrics: int
     shipper_metrics: int
+    archive_metrics: int
     gateway: int
     airflow: int
 
@@ -167,6 +168,11 @@ class Layout:
         return self.root / "gateway.toml"
 
     @property
+    def consent(self) -> Path:
+        """Which tenants allow texts to be kept: made once, then the owner's to edit; the archive reads it again."""
+        return self.root / "consent.toml"
+
+    @property
     def gateway_url(self) -> str:
         """What OpenAI's clients take as their base URL."""
         return f"http://{HOST}:{self.ports.gateway}/v1"
@@ -227,6 +233,7 @@ class Layout:
             "TOKENLEDGER_GATEWAY_URL": self.gateway_url,
             "TOKENLEDGER_AIRFLOW_URL": self.airflow_url,
             "TOKENLEDGER_LAKE": str(self.lake),
+            "TOKENLEDGER_CONSENT": str(self.consent),
             **{f"TOKENLEDGER_{name.upper()}": str(folder) for name, folder in self.offline.items()},
         }
 

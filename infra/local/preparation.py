@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from infra.local import configs, redis
 from infra.local.layout import SUPERUSER
 from infra.local.machine import Missing, postgres_account
+from ledger.lake.consent import EXAMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,6 +58,14 @@ def gateway_config(layout: Layout) -> bool:
     if layout.gateway_config.exists():
         return False
     layout.gateway_config.write_text(configs.gateway_config(layout), encoding="utf-8")
+    return True
+
+
+def consent(layout: Layout) -> bool:
+    """A file by which nobody's texts are kept, unless there is one; whether it was made."""
+    if layout.consent.exists():
+        return False
+    layout.consent.write_text(EXAMPLE, encoding="utf-8")
     return True
 
 

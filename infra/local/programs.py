@@ -80,6 +80,13 @@ def programs(layout: Layout, machine: Machine) -> tuple[Program, ...]:
             environment=ours | {"TOKENLEDGER_METRICS_PORT": str(layout.ports.compact_metrics)},
         ),
         Program(
+            name="archive",
+            command=(str(layout.python), "-m", "ledger.lake.archive"),
+            # Whoever looks on waits; files that are small for it are put together later.
+            environment=ours
+            | {"TOKENLEDGER_METRICS_PORT": str(layout.ports.archive_metrics), "TOKENLEDGER_LAKE_FLUSH_MS": "5000"},
+        ),
+        Program(
             name="pusher",
             command=(str(layout.python), "-m", "feature_repo.pusher"),
             environment=ours | {"TOKENLEDGER_METRICS_PORT": str(layout.ports.pusher_metrics)},

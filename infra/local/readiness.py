@@ -144,6 +144,7 @@ _CHECKS: Mapping[str, Callable[[Layout], bool]] = {
     "writer": lambda layout: _listens(layout.ports.writer_metrics),
     "compact": lambda layout: _listens(layout.ports.compact_metrics),
     "shipper": lambda layout: _listens(layout.ports.shipper_metrics),
+    "archive": lambda layout: _listens(layout.ports.archive_metrics),
     "gateway": gateway,
     "pusher": lambda layout: _listens(layout.ports.pusher_metrics),
 }

@@ -138,6 +138,8 @@ class Stack:
         preparation.secrets(self.layout)
         if preparation.gateway_config(self.layout):
             self.say(f"gateway       configuration made: {self.layout.gateway_config}")
+        if preparation.consent(self.layout):
+            self.say(f"archive       nobody's texts are kept until they allow it: {self.layout.consent}")
         preparation.flink_libraries(self.layout, machine)
         if preparation.kafka_storage(self.layout, machine):
             self.say("kafka         storage formatted")
@@ -230,6 +232,7 @@ _START_ORDER = {
             *JOBS,
             "writer",
             "compact",
+            "archive",
             "pusher",
             "shipper",
             "gateway",
