@@ -11,6 +11,7 @@ SCRIPTS = (
     "feature_reader",
     "router",
     "cascade",
+    "decide",
     "job_vs_identity",
     "end_to_end",
     "windows",

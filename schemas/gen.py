@@ -1,6 +1,6 @@
 """Writes the published contracts from `tokenledger.records`; `--check` only says whether they are fresh.
 
-uv run python -m schemas.gen             write json/, FIELDS.md, asyncapi.yaml and docs/features.md
+uv run python -m schemas.gen             write json/, proto/, FIELDS.md, asyncapi.yaml and docs/features.md
 uv run python -m schemas.gen --check     status 1 where one of them is stale
 uv run python -m schemas.gen --publish   keep a pinned copy of the schemas under the version in pyproject.toml
 """
@@ -18,6 +18,7 @@ from schemas.features import feature_page
 from schemas.glossary import glossary
 from schemas.headers import raw_headers_schema, rejected_headers_schema
 from schemas.json_schema import DIALECT, record_schema
+from schemas.proto import router_proto
 from tokenledger.normalise.envelope import Envelope
 from tokenledger.records import Call, PricedCall
 from tokenledger.records.features import FeatureWindow
@@ -47,6 +48,7 @@ def generated_files() -> dict[str, str]:
         **{f"json/{name}": text for name, text in schema_files().items()},
         "FIELDS.md": f"<!-- {_NOTE} -->\n{glossary()}",
         "asyncapi.yaml": f"# {_NOTE}\n{asyncapi()}",
+        "proto/router.proto": f"// {_NOTE}\n{router_proto()}",
         "../docs/features.md": f"<!-- {_NOTE} -->\n{feature_page()}",
     }
 

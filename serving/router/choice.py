@@ -37,6 +37,8 @@ class Reason(StrEnum):
     """What would have been chosen is expected to cost too much: the strongest tier that does not."""
     SPEND_CEILING = "spend_ceiling"
     """The month's ceiling is reached: the cheapest tier."""
+    DEADLINE = "deadline"
+    """There was no time left to judge: the static tier."""
     EXPLORED = "explored"
     """By lot."""
 

@@ -16,7 +16,7 @@ from serving.router.policy import Policy, RoutePolicy
 from tokenledger.records.decision import RouteDecision
 from tokenledger.records.features import SpendFeatures
 
-__all__ = ["NOTHING_KNOWN", "Online", "Reason", "decide", "features_hash"]
+__all__ = ["NOTHING_KNOWN", "Online", "Reason", "decide", "features_hash", "static"]
 
 _OF_TIER: Final = (
     *("calls", "error_ratio", "ttft_us_p95", "total_us_p95"),
@@ -59,6 +59,27 @@ def decide(
         policy_version=policy.version,
         losses=ground.losses,
         risks=ground.risks,
+    )
+
+
+def static(prompt: Prompt, *, route: str, policy: Policy, operation_id: str) -> RouteDecision:
+    """The static tier, for want of time: the prompt is not read, only its size."""
+    rules = policy.routes[route]
+    chars = len(prompt.text) + prompt.context_chars
+    costs = choice.expected_costs(rules, policy, chars=chars, online=NOTHING_KNOWN)
+    return RouteDecision(
+        decision_id=_hash(operation_id, route, policy.version, "", Reason.DEADLINE),
+        route=route,
+        tier=rules.static,
+        reason=Reason.DEADLINE.value,
+        best_tier=rules.static,
+        best_reason=Reason.DEADLINE.value,
+        expected_cost_usd_pico=costs[rules.static],
+        strongest_cost_usd_pico=costs[rules.tiers[-1]],
+        propensity=1.0,
+        propensities={tier: float(tier == rules.static) for tier in rules.tiers},
+        features={"prompt.chars": len(prompt.text), "prompt.context_chars": prompt.context_chars},
+        policy_version=policy.version,
     )
 
 

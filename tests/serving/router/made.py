@@ -42,11 +42,7 @@ def trained(seed: int = 1) -> Model:
     return train([features(one.prompt) for one in found], np.array(qualities(found)), tiers=TIERS, plan=PLAN)
 
 
-def rules(**changes: object) -> Policy:
-    """A route `chat` of two tiers."""
-    lines = "\n".join(f"{name} = {_toml(value)}" for name, value in changes.items())
-    return policy(
-        f"""
+POLICY_TEXT = """
 [tiers.small]
 provider = "vllm"
 model = "small-8b"
@@ -61,9 +57,12 @@ output_usd_pico_per_token = 10_000_000
 
 [routes.chat]
 tiers = ["small", "large"]
-{lines}
 """
-    )
+
+
+def rules(**changes: object) -> Policy:
+    """A route `chat` of two tiers."""
+    return policy(POLICY_TEXT + "\n".join(f"{name} = {_toml(value)}" for name, value in changes.items()))
 
 
 def _toml(value: object) -> str:
