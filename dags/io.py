@@ -9,7 +9,7 @@ import msgspec
 import pyarrow as pa
 
 from dags.core import words
-from dags.core.manifest import INDEX, Manifest
+from dags.core.manifest import INDEX, REVIEWS, Manifest
 from ledger.lake import files, reading, schema
 from ledger.lake.layout import CALLS
 from tokenledger.records.texts import CapturedText
@@ -102,7 +102,7 @@ def text_of(raw: bytes) -> CapturedText:
 def prompts(place: Path, manifest: Manifest) -> Iterator[str]:
     """What the rows of a version ask; of router pairs nothing, as they are no texts to be evaluated on."""
     for file in manifest.files:
-        if file.path != INDEX and file.path.endswith(".jsonl"):
+        if file.path not in {INDEX, REVIEWS} and file.path.endswith(".jsonl"):
             with (place / file.path).open("rb") as lines:
                 yield from (_asked(msgspec.json.decode(line)) for line in lines)
 

@@ -83,7 +83,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def rows(self) -> int:
         """Rows of data."""
-        return sum(file.rows for file in self.files if file.path != INDEX)
+        return sum(file.rows for file in self.files if file.path not in {INDEX, REVIEWS})
 
     @property
     def id(self) -> str:
@@ -93,6 +93,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 INDEX: Final = "index.jsonl"
 """One line a row: where it is, whose it is, which calls it was made from. No texts."""
+
+
+REVIEWS: Final = "reviews.jsonl"
+"""Of a golden set: who let which rows in, and why."""
 
 
 def version_of(recipe: Recipe, source: Source, against: dict[str, str]) -> str:

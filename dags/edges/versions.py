@@ -54,15 +54,20 @@ def versions(datasets: Path, name: str) -> list[str]:
     return [path.parent.name for path in sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.parent.name))]
 
 
+def latest(datasets: Path, name: str) -> str:
+    """The version that was made last; the newest that is there, should that one have been removed."""
+    known, pointer = versions(datasets, name), datasets / name / LATEST
+    pointed = pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else ""
+    return pointed if pointed in known else known[-1]
+
+
 def resolve(datasets: Path, given: str) -> tuple[str, str]:
     """(name, version) of `name` or `name@version`; a version may be shortened while it is clear."""
     name, _, version = given.partition("@")
     known = versions(datasets, name)
     if not known:
         raise VersionError(f"{datasets} has no dataset {name!r}; datasets are: {', '.join(names(datasets)) or 'none'}")
-    if not version:
-        latest = datasets / name / LATEST
-        version = latest.read_text(encoding="utf-8").strip() if latest.is_file() else known[-1]
+    version = version or latest(datasets, name)
     found = [one for one in known if one.startswith(version)]
     if len(found) != 1:
         raise VersionError(f"{name} has no version {version!r}; versions are: {', '.join(known)}")

@@ -25,8 +25,13 @@ from rich.table import Table
 from dags import io
 from dags.core.manifest import Manifest
 from dags.core.recipe import recipe
-from dags.edges import building, versions
+from dags.edges import building, erasing, golden, versions
+from dags.edges import scores as stored
 from dags.edges.building import Places
+from dags.edges.erasures import Erasure
+from dags.edges.golden import Review
+from dags.edges.lineage_out import told
+from tokenledger.commands.stack import environment
 
 _DONE: Final = 0
 _DAMAGED: Final = 1
@@ -47,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.add_argument("--since", metavar="TIME", help="calls from then on: 2026-01-31 or 2026-01-31T16:00:00Z")
     build.add_argument("--until", metavar="TIME", help="calls before then")
     build.add_argument("--memory", default="1GB", metavar="SIZE", help="sort in so much (default: 1GB)")
+    _takes_lineage(build)
     build.set_defaults(act=_build)
     listed = actions.add_parser("list", help="every version")
     _takes_datasets(listed)
@@ -64,6 +70,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verify.add_argument("versions", metavar="NAME[@VERSION]", nargs="*")
     _takes_datasets(verify)
     verify.set_defaults(act=_verify)
+    _add_golden(actions.add_parser("golden", help="let reviewed rows into a set that only grows"))
+    erase = actions.add_parser("erase", help="take a user's rows out of every version")
+    _takes_datasets(erase)
+    erase.add_argument("--tenant", required=True, help="the user's tenant")
+    erase.add_argument("--user-hash", required=True, metavar="HASH", help="keyed hash of the user, as in the lake")
+    erase.add_argument("--scores", type=Path, metavar="DIR", help="take their scores away too")
+    _takes_lineage(erase)
+    erase.set_defaults(act=_erase)
+
+
+def _add_golden(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the set, such as golden or regressions")
+    parser.add_argument("--from", dest="source", required=True, metavar="NAME[@VERSION]", help="where the rows are")
+    parser.add_argument("--row", action="append", default=[], metavar="ID", help="a row of its index.jsonl")
+    parser.add_argument("--all", action="store_true", help="all of its rows")
+    parser.add_argument("--by", required=True, metavar="NAME", help="who reviewed them")
+    parser.add_argument("--why", required=True, metavar="TEXT", help="for what reason they are in")
+    parser.add_argument("--answer", metavar="TEXT", help="the right answer, where one row is given")
+    _takes_datasets(parser)
+    _takes_lineage(parser)
+    parser.set_defaults(act=_golden)
+
+
+def _takes_lineage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--lineage",
+        metavar="FILE|URL",
+        help="tell OpenLineage events there (default: $TOKENLEDGER_LINEAGE, else nobody)",
+    )
 
 
 def _takes_datasets(parser: argparse.ArgumentParser) -> None:
@@ -84,7 +119,11 @@ def _build(options: argparse.Namespace) -> int:
         until_us=io.instant_us(options.until) if options.until else None,
     )
     places = Places(lake=options.lake, datasets=options.datasets, scores=options.scores)
-    built = building.build(wanted, places, window=window, memory=options.memory)
+    with told(
+        "datasets.build", wanted.name, lake=places.lake, datasets=places.datasets, to=_lineage(options)
+    ) as outcome:
+        built = building.build(wanted, places, window=window, memory=options.memory)
+        outcome.manifest = built.manifest
     for name, count in sorted(built.counts.items()):
         print(f"{count:>12,}  {name}")
     if built.manifest is None:
@@ -174,6 +213,42 @@ def _verify(options: argparse.Namespace) -> int:
     if options.json:
         print(msgspec.json.encode({"versions": [one.id for one in found], "damage": damage}).decode())
     return _DAMAGED if damage else _DONE
+
+
+def _lineage(options: argparse.Namespace) -> str | None:
+    found: str | None = options.lineage or environment().get("TOKENLEDGER_LINEAGE")
+    return found
+
+
+def _golden(options: argparse.Namespace) -> int:
+    source = versions.load(options.datasets, options.source)
+    rows = tuple(options.row) or tuple(row["row_id"] for row in versions.index(options.datasets, source))
+    if bool(options.row) == options.all:
+        raise ValueError("name the rows, --row ID …, or take --all of them")
+    if options.answer is not None and len(rows) != 1:
+        raise ValueError(f"--answer is for one row; {len(rows)} are named")
+    answer = None if options.answer is None else {"role": "assistant", "content": options.answer}
+    review = Review(by=options.by, why=options.why, rows=rows, source=source.id, reference=answer)
+    with told("datasets.golden", options.name, lake=Path(), datasets=options.datasets, to=_lineage(options)) as outcome:
+        outcome.manifest, new = golden.add(options.datasets, options.name, review=review)
+        manifest = outcome.manifest
+    print(f"{manifest.rows} rows{'' if new else ', all were in'}: {versions.folder(options.datasets, manifest)}")
+    _end(options, _facts(manifest) | {"new": new}, said=manifest.id)
+    return _DONE
+
+
+def _erase(options: argparse.Namespace) -> int:
+    erasure = Erasure(tenant_id=options.tenant, user_hash=options.user_hash)
+    with told("datasets.erase", "all", lake=Path(), datasets=options.datasets, to=_lineage(options)):
+        found = erasing.erase(options.datasets, erasure)
+    scores = stored.forget(options.scores, [(erasure.tenant_id, erasure.user_hash)]) if options.scores else 0
+    for one in found:
+        print(f"{one.rows:>8,} rows  {one.before}  now {one.after or 'gone: nothing was left'}")
+    rows = sum(one.rows for one in found)
+    print(f"{rows:,} rows of {len(found)} versions, {scores:,} scores; no build reads them again")
+    if options.json:
+        print(msgspec.json.encode({"versions": found, "scores": scores}).decode())
+    return _DONE
 
 
 def _console() -> Console:
