@@ -67,7 +67,8 @@ def served(attempts: Sequence[Attempt]) -> Attempt | None:
     answered = sorted((one for one in attempts if one.answer is not None), key=_order)
     own = [one for one in answered if one.text.attempt_role not in _BESIDE]
     escalated = [one for one in own if one.text.attempt_role == _ESCALATION]
-    return (escalated or own or answered or [None])[-1]
+    chosen = escalated or own or answered
+    return chosen[-1] if chosen else None
 
 
 def refused(attempts: Sequence[Attempt]) -> Attempt | None:

@@ -140,7 +140,7 @@ def _schema(attempt: Attempt, own: FeatureRules) -> bool | None:
     if own.schema is None or said is None:
         return None
     try:
-        return _validator(msgspec.json.encode(own.schema)).is_valid(msgspec.json.decode(said))
+        return bool(_validator(msgspec.json.encode(own.schema)).is_valid(msgspec.json.decode(said)))
     except (msgspec.DecodeError, RecursionError):
         return False
 
@@ -161,12 +161,12 @@ def _tool(tool: Any) -> tuple[str | None, Any]:
 def _fits(call: Any, offered: Mapping[str, Any]) -> bool:
     """Whether a tool that was offered is called with arguments that its schema takes."""
     name, _ = _tool(call)
-    if name not in offered:
+    if name is None or name not in offered:
         return False
     arguments = call["function"].get("arguments")
     try:
         given = msgspec.json.decode(arguments or "{}") if isinstance(arguments, str | None) else arguments
-        return offered[name] is None or _validator(msgspec.json.encode(offered[name])).is_valid(given)
+        return offered[name] is None or bool(_validator(msgspec.json.encode(offered[name])).is_valid(given))
     except (msgspec.DecodeError, RecursionError, ValueError):  # of a schema that is none, too: nothing can fit it
         return False
 

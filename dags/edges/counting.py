@@ -70,14 +70,16 @@ class Counting:
 def _number_codes(bins: Bins, values: pa.Array) -> Codes:
     numbers: NDArray[np.float64] = values.to_numpy(zero_copy_only=False).astype(np.float64)
     found = np.searchsorted(np.array(bins.edges or (), dtype=np.float64), numbers, side="right")
-    return np.where(np.isnan(numbers), len(bins.labels) - 1, found).astype(np.int64)
+    codes: Codes = np.where(np.isnan(numbers), len(bins.labels) - 1, found).astype(np.int64)
+    return codes
 
 
 def _word_codes(bins: Bins, values: pa.Array) -> Codes:
     encoded = values.dictionary_encode()
     table: list[int] = [bins.bin_of(word) for word in encoded.dictionary.to_pylist()]
     places = encoded.indices.fill_null(len(table)).to_numpy(zero_copy_only=False)
-    return np.array([*table, len(bins.labels) - 1], dtype=np.int64)[places]
+    codes: Codes = np.array([*table, len(bins.labels) - 1], dtype=np.int64)[places]
+    return codes
 
 
 def count(batches: Iterable[pa.RecordBatch], bins: dict[Key, Bins]) -> list[Counted]:

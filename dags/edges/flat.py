@@ -102,7 +102,11 @@ class Flat:
 @contextmanager
 def flat(folder: Path, lake: Path, *, window: io.Window, memory: str) -> Iterator[Flat]:
     """The calls of the window, with what their texts look like where there are texts."""
-    config = {"memory_limit": memory, "temp_directory": str(folder / "spill"), "threads": "2"}
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": memory,
+        "temp_directory": str(folder / "spill"),
+        "threads": "2",
+    }
     connection = duckdb.connect(str(folder / "flat.duckdb"), config=config)
     try:
         _keep(connection, "CREATE TABLE calls AS SELECT * FROM incoming", _calls(lake, window))

@@ -156,7 +156,7 @@ class Sorter:
 @contextmanager
 def sorter(folder: Path, *, memory: str = MEMORY) -> Iterator[Sorter]:
     """One that keeps its files in the folder."""
-    config = {
+    config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": memory,
         "temp_directory": str(folder / "spill"),
         "threads": "2",
