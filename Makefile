@@ -26,6 +26,7 @@ demo-gateway: setup ## the OpenAI SDK through the gateway, one upstream degradin
 
 test: check ## everything that proves it, with real servers
 	@$(RUN) pytest -n 2 -m slow $(QUICK)
+	@infra/local/setup.sh airflow
 	@$(RUN) pytest tests/fuzz tests/conformance tests/integration
 
 check: setup ## format, lint, types, quick tests; under a minute

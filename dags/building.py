@@ -10,23 +10,28 @@ NOTHING_STATUS = 3
 """How `datasets build` ends when no row is left."""
 
 
-def build_and_verify(*, makes: Asset) -> tuple[Command, Command]:
-    """The tasks, in their order; the version's id travels between them, its rows do not."""
-    build = tokenledger(
+def built(*, task_id: str) -> Command:
+    """The task that builds the version a recipe gives; its result is the version's id."""
+    return tokenledger(
         "datasets",
         "build",
         "$TOKENLEDGER_RECIPES/{{ params.recipe }}.toml",
         options={
             "--lake": "$TOKENLEDGER_LAKE",
             "--datasets": "$TOKENLEDGER_DATASETS",
+            "--scores": "$TOKENLEDGER_SCORES",
             "--since": "{{ params.since }}",
             "--until": "{{ params.until }}",
         },
         nothing_status=NOTHING_STATUS,
-        task_id="build",
+        task_id=task_id,
         pool="lake",
         execution_timeout=timedelta(hours=2),
     )
+
+
+def build_and_verify(*, makes: Asset) -> None:
+    """The tasks, in their order; the version's id travels between them, its rows do not."""
     verify = tokenledger(
         "datasets",
         "verify",
@@ -35,6 +40,6 @@ def build_and_verify(*, makes: Asset) -> tuple[Command, Command]:
         task_id="verify",
         pool="lake",
         outlets=[makes],
+        execution_timeout=timedelta(minutes=30),
     )
-    build >> verify
-    return build, verify
+    built(task_id="build") >> verify

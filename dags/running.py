@@ -40,7 +40,7 @@ class Command(BaseOperator):  # type: ignore[misc]  # the type checker cannot se
     """`words` is the command after `python -m`; of them and of `options`, what renders to nothing is left out.
 
     `$TOKENLEDGER_…` in either is the worker's setting. A command that ends with `nothing_status` had nothing to do:
-    its task is skipped, and so is what needs its result.
+    its task is skipped, and so is what needs its result. A command whose result `unless` is there is not run.
     """
 
     template_fields: Sequence[str] = ("words", "options")
@@ -52,12 +52,14 @@ class Command(BaseOperator):  # type: ignore[misc]  # the type checker cannot se
         words: Sequence[str],
         options: Mapping[str, str] | None = None,
         nothing_status: int | None = None,
+        unless: str = "",
         **airflow: Any,
     ) -> None:
         super().__init__(**airflow)
         self.words = list(words)
         self.options = dict(options or {})
         self.nothing_status = nothing_status
+        self.unless = unless
         self._hook: Any = None
 
     def execute(self, context: Any) -> str | None:
@@ -65,6 +67,9 @@ class Command(BaseOperator):  # type: ignore[misc]  # the type checker cannot se
         from airflow.providers.standard.hooks.subprocess import SubprocessHook
 
         del context
+        if self.unless and Path(settled(self.unless, os.environ)).exists():
+            self.log.info("%s is there already; nothing is run", self.unless)
+            return None
         self._hook = SubprocessHook()
         ended = self._hook.run_command(
             command=argv(self.words, self.options, os.environ), env=environment(os.environ), cwd=str(REPO)
@@ -126,10 +131,23 @@ def argv(words: Sequence[str], options: Mapping[str, str], env: Mapping[str, str
     """The process's arguments. A value stands behind its option's `=`, so that none can become an option."""
     python = env.get("TOKENLEDGER_STACK_PYTHON", str(REPO / ".local" / "venv" / "bin" / "python"))
     given = [f"{name}={value}" for name, value in options.items() if value]
-    settings = {name: value for name, value in env.items() if name.startswith("TOKENLEDGER_")}
-    settled = [Template(word).safe_substitute(settings) for word in (*words, *given) if word]
     # Killed with the worker: a retry must not find it still writing.
-    return ["setpriv", "--pdeathsig", "TERM", "--", python, "-m", *settled]
+    return [
+        "setpriv",
+        "--pdeathsig",
+        "TERM",
+        "--",
+        python,
+        "-m",
+        *(settled(word, env) for word in (*words, *given) if word),
+    ]
+
+
+def settled(word: str, env: Mapping[str, str]) -> str:
+    """The word with `$TOKENLEDGER_…` replaced by the worker's settings; nothing else of its environment gets in."""
+    return Template(word).safe_substitute(
+        {name: value for name, value in env.items() if name.startswith("TOKENLEDGER_")}
+    )
 
 
 def environment(env: Mapping[str, str]) -> dict[str, str]:
