@@ -33,6 +33,8 @@ class Asking(msgspec.Struct, frozen=True, gc=False):
     """Who speaks."""
     media: bool
     """Whether anything but text is there."""
+    turns: int
+    """Messages of users and models."""
 
 
 def asking_of(messages: Raw) -> Asking | None:
@@ -48,6 +50,7 @@ def asking_of(messages: Raw) -> Asking | None:
         media = media or own is None
         if message.role not in _APPLICATION:
             texts += own or ()
+    turns = sum(message.role not in _APPLICATION for message in found)
     last = found[-1] if found else None
     own = _texts(last.content) if last is not None and last.role == "user" else None
     roles = frozenset(
@@ -56,7 +59,7 @@ def asking_of(messages: Raw) -> Asking | None:
         else message.role
         for message in found
     )
-    return Asking("\n".join(own).strip() if own else "", tuple(texts), roles, media)
+    return Asking("\n".join(own).strip() if own else "", tuple(texts), roles, media, turns)
 
 
 def _texts(content: Any) -> list[str] | None:
@@ -67,8 +70,9 @@ def _texts(content: Any) -> list[str] | None:
         return [content]
     if not isinstance(content, list):
         return None
-    parts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in content]
-    return None if any(not isinstance(part, str) for part in parts) else parts
+    texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
+    strings = [text for text in texts if isinstance(text, str)]
+    return strings if len(strings) == len(content) else None
 
 
 def around(messages: Raw) -> Raw:

@@ -8,16 +8,18 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
-import threadpoolctl
+import threadpoolctl  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from ledger.observing import logger
-from serving.cache.minilm import DIMENSIONS, Model, NoModelError, packaged
+from serving.cache.metrics import EMBEDDING_CPU
+from serving.cache.minilm import DIMENSIONS, LONGEST_TOKENS, Model, NoModelError, packaged
 
 Floats = NDArray[np.float32]
 T = TypeVar("T")
@@ -34,8 +36,9 @@ class BusyError(Exception):
 class _Job(NamedTuple):
     texts: list[str]
     then: Callable[[Floats], Any]
-    answer: "asyncio.Future[Any] | None"
-    loop: asyncio.AbstractEventLoop | None
+    whole: bool = False
+    answer: "asyncio.Future[Any] | None" = None
+    loop: asyncio.AbstractEventLoop | None = None
 
 
 _NO_VECTORS: Final[Floats] = np.empty((0, DIMENSIONS), dtype=np.float32)
@@ -66,22 +69,27 @@ class Worker:
         """One unit vector a text, each of its first 256 tokens. Raises BusyError and NoModelError."""
         return await self.run(texts, lambda vectors: vectors)
 
-    async def run(self, texts: list[str], then: Callable[[Floats], T]) -> T:
-        """What `then` makes of the texts' vectors, in the thread. Raises BusyError and NoModelError."""
+    async def run(
+        self, texts: list[str], then: Callable[[Floats], T], *, whole: bool = False, waiting: int | None = None
+    ) -> T:
+        """What `then` makes of the texts' vectors, in the thread. Raises BusyError and NoModelError.
+
+        With `whole`, a text of more than 256 tokens is an OverflowError.
+        """
         if self._no_model is not None and texts:
             raise self._no_model
-        if self._jobs.qsize() >= self._waiting or self._died:
+        if self._jobs.qsize() >= (self._waiting if waiting is None else waiting) or self._died:
             raise BusyError
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
-        self._put(_Job(texts, then, answer, loop))
+        self._put(_Job(texts, then, whole, answer, loop))
         return await answer
 
     def post(self, texts: list[str], then: Callable[[Floats], object], *, always: bool = False) -> bool:
         """The same without an answer; whether it was taken. `always` takes what must not be lost."""
         if self._jobs.qsize() >= self._waiting and not always:
             return False
-        self._put(_Job(texts, then, None, None))
+        self._put(_Job(texts, then))
         return True
 
     def _put(self, job: _Job) -> None:
@@ -107,13 +115,18 @@ class Worker:
 
     def _do(self, job: _Job) -> None:
         try:
-            made = job.then(self._vectors(job.texts) if job.texts else _NO_VECTORS)
-        except NoModelError as error:
-            _tell(job, lambda answer, why=error: answer.set_exception(why))
+            made = job.then(self._vectors(job.texts, whole=job.whole) if job.texts else _NO_VECTORS)
+        except (NoModelError, OverflowError) as error:
+            _tell(job, partial(_fail, error))
         else:
             _tell(job, lambda answer: answer.set_result(made))
 
-    def _vectors(self, texts: list[str]) -> Floats:
+    def same_meaning(self, one: str, other: str) -> float:
+        """Cosine similarity of two texts. To be called in the thread. Raises NoModelError."""
+        first, second = self._vectors([one, other], whole=False)
+        return float(first @ second)
+
+    def _vectors(self, texts: list[str], *, whole: bool) -> Floats:
         if self._no_model is not None:
             raise self._no_model
         if self._model is None:
@@ -123,7 +136,17 @@ class Worker:
                 self._no_model = error
                 log.warning("no embedding model: the semantic cache is off", extra={"facts": {"error": str(error)}})
                 raise
-        return self._model.vectors(self._model.tokens(texts))
+        began_s = time.thread_time()
+        tokens = self._model.tokens(texts)
+        if whole and max(map(len, tokens)) > LONGEST_TOKENS:
+            raise OverflowError
+        vectors = self._model.vectors(tokens)
+        EMBEDDING_CPU.inc(time.thread_time() - began_s)
+        return vectors
+
+
+def _fail(error: Exception, answer: "asyncio.Future[Any]") -> None:
+    answer.set_exception(error)
 
 
 def _tell(job: _Job, what: Callable[["asyncio.Future[Any]"], None]) -> None:

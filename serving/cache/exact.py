@@ -1,6 +1,7 @@
 """The same request again: kept answers by key, within bounds, the one used longest ago leaving first."""
 
 from collections import OrderedDict
+from typing import NamedTuple
 
 import msgspec
 
@@ -30,6 +31,24 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
     def size_bytes(self) -> int:
         """About what it takes."""
         return len(self.reply) + 512
+
+
+class Purge(NamedTuple):
+    """What shall be gone: a tenant's answers up to an instant, or one of them, or those of one knowledge version."""
+
+    tenant_id: str
+    answer_id: str | None
+    knowledge: str | None
+    at_us: int
+
+    def concerns(self, kept: Kept) -> bool:
+        """Whether it is about this answer."""
+        return (
+            kept.tenant_id == self.tenant_id
+            and kept.at_us <= self.at_us
+            and self.answer_id in {None, kept.answer_id}
+            and (self.knowledge is None or self.knowledge in kept.knowledge.split("\n"))
+        )
 
 
 class Exact:
@@ -76,14 +95,9 @@ class Exact:
         del self._tenants[kept.tenant_id][kept.key]
         self.bytes -= kept.size_bytes()
 
-    def purge(self, tenant_id: str, *, answer_id: str | None = None, knowledge: str | None = None) -> list[str]:
-        """A tenant's answers, or one of them, or those of one version of the knowledge, are gone; their ids."""
-        gone = [
-            kept
-            for kept in self._tenants.get(tenant_id, {}).values()
-            if (answer_id is None or kept.answer_id == answer_id)
-            and (knowledge is None or knowledge in kept.knowledge.split("\n"))
-        ]
+    def purge(self, purge: Purge) -> int:
+        """What it concerns is gone; how many answers that were."""
+        gone = [kept for kept in self._tenants.get(purge.tenant_id, {}).values() if purge.concerns(kept)]
         for kept in gone:
             self._remove(kept)
-        return [kept.answer_id for kept in gone]
+        return len(gone)

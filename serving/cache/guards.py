@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Final
 
 from serving.cache.marks import Marks
-from serving.cache.places import PLACES
 from serving.cache.records import Reason
 from serving.cache.words import OPPOSITES
 
@@ -45,17 +44,11 @@ def _opposed(asked: frozenset[str], kept: frozenset[str], sides: tuple[frozenset
 
 def turned_round(asked: Marks, kept: Marks) -> bool:
     """Whether the same things stand in another order: `usd to eur`, `eur to usd`; `can A beat B`, `can B beat A`."""
-    shared = frozenset(asked.stems) & frozenset(kept.stems)
-    if len(shared) < 2:  # noqa: PLR2004 - one thing has no order
-        return False
-    first = [one for one in asked.stems if one in shared]
-    second = [one for one in kept.stems if one in shared]
-    if first == second:
-        return False
-    if sorted(asked.stems) == sorted(kept.stems):
-        return True
-    things = [one for one in first if one in PLACES]
-    return len(things) > 1 and things != [one for one in second if one in PLACES]
+    return _in_another_order(asked.stems, kept.stems) or _in_another_order(asked.things, kept.things)
+
+
+def _in_another_order(asked: tuple[str, ...], kept: tuple[str, ...]) -> bool:
+    return asked != kept and sorted(asked) == sorted(kept)
 
 
 _GUARDS: Final[tuple[tuple[Reason, Guard], ...]] = (

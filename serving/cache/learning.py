@@ -2,9 +2,9 @@
 
 Each kept answer has its own logistic curve over similarity, as in vCache (Schroeder et al., arXiv 2502.03771): the
 slopes are shared by a tenant's route, the offset is the answer's own and counts with its uncertainty. What such a score
-is worth is not believed but counted: the lowest score that is served is the last one, going down from the surest, at
-which the share of wrong pairs keeps within the budget by an exact bound (Angelopoulos et al., Learn then Test, arXiv
-2110.01052, fixed-sequence testing). No checked pairs, no hits.
+is worth is not believed but counted: the lowest score that is served is the lowest down to which the share of wrong
+pairs keeps within the budget by an exact bound (as in Learn then Test, Angelopoulos et al., arXiv 2110.01052). No
+checked pairs, no hits.
 """
 
 from typing import Final
@@ -29,10 +29,11 @@ _OFFSET_SD: Final = 1.0
 """How far the offset of an answer may lie from the others', a priori."""
 _CAUTION: Final = 1.0
 """Standard deviations by which an answer's offset is taken below its estimate."""
-_STEPS: Final = 8
-_STARTS: Final = 3
-"""Sample sizes at which the search may begin; the confidence is shared among them."""
-_GROWTH: Final = 1.12
+_STEPS: Final = 12
+_SIZES: Final = 16
+"""Sizes of the surest part that are tried; what the bound may fail by is shared among them (Bonferroni)."""
+_GROWTH: Final = 1.2
+_LONGEST_STEP: Final = 2.0
 _NEVER: Final = float("inf")
 _OWN_PAIRS: Final = 32
 
@@ -73,7 +74,7 @@ def offset_of(own: Own | None) -> float:
         curvature = float(chance @ (1 - chance)) + _OFFSET_SD**-2
         step = (float(np.sum(right - chance)) - offset * _OFFSET_SD**-2) / curvature
         offset += max(min(step, 2.0), -2.0)
-    return offset - _CAUTION * curvature**-0.5
+    return float(offset - _CAUTION * curvature**-0.5)
 
 
 class Curve(msgspec.Struct, frozen=True, gc=False):
@@ -108,7 +109,9 @@ def _slopes(features: Array, correct: Array) -> Array:
         chance = _sigmoid(features @ weights)
         gradient = features.T @ (correct - chance) - _PRIOR_WEIGHT * (weights - _PRIOR)
         hessian = (features * (chance * (1 - chance))[:, None]).T @ features + ridge
-        weights = weights + np.linalg.solve(hessian, gradient)
+        step = np.linalg.solve(hessian, gradient)
+        # A full step from far away may overshoot, and never come back.
+        weights = weights + step * min(1.0, _LONGEST_STEP / max(float(np.abs(step).max()), 1e-9))
     return weights
 
 
@@ -116,15 +119,11 @@ def gate_of(scores: Array, wrong: NDArray[np.bool_], *, budget: float, confidenc
     """The lowest score down to which the share of wrong pairs is, surely enough, within the budget."""
     order = np.argsort(-scores, kind="stable")
     scores, errors = scores[order], np.cumsum(wrong[order])
-    sure = 1 - (1 - confidence) / _STARTS
-    least = least_trials(budget, sure)
-    best = 0
-    for start in range(_STARTS):
-        trials = least * 2**start
-        while trials <= len(scores) and at_most(int(errors[trials - 1]), trials, budget) <= 1 - sure:
-            best = max(best, trials)
-            trials = int(trials * _GROWTH) + 1
-    return float(scores[best - 1]) if best else _NEVER
+    unsure = (1 - confidence) / _SIZES
+    least = least_trials(budget, 1 - unsure)
+    sizes = [size for step in range(_SIZES) if (size := int(least * _GROWTH**step)) <= len(scores)]
+    kept = [size for size in sizes if at_most(int(errors[size - 1]), size, budget) <= unsure]
+    return float(scores[kept[-1] - 1]) if kept else _NEVER
 
 
 def _sigmoid(values: Array) -> Array:

@@ -23,6 +23,7 @@ _IDENTIFIER: Final = re.compile(
 )
 _SENTENCE_START: Final = re.compile(r"(?:^|[.?!:;\n\"\u201c(])\s*[\"\u201c(]*$")
 _CAPITAL: Final = re.compile(r"\b[A-Z][\w\u2019'&-]*")
+_JOINING: Final = frozenset({"and"})
 _DATE: Final = re.compile(r"\b\d{4}-\d{1,2}-\d{1,2}\b|\b\d{1,2}[./]\d{1,2}(?:[./]\d{2,4})?\b|\b\d{1,2}:\d{2}\b")
 _SHORTENED: Final = re.compile(r"n['\u2019]t$")
 _SUFFIX: Final = re.compile(r"(?:['\u2019]s|ies|es|s|ing|ed|ly|er)$")
@@ -51,6 +52,8 @@ class Marks(msgspec.Struct, frozen=True, gc=False):
     """Words that carry meaning, cut to their stems, in order."""
     words: frozenset[str]
     """Every word, in lower case."""
+    things: tuple[str, ...]
+    """Names, units and numbers in the order in which they stand."""
 
 
 @lru_cache(maxsize=4_096)
@@ -59,16 +62,18 @@ def marks_of(text: str) -> Marks:
     text = unicodedata.normalize("NFKC", text)
     tokens = [token.lower() for token in _WORD.findall(text)]
     present = frozenset(tokens)
+    names = _names(text, present)
     return Marks(
         numbers=_numbers(tokens),
         negations=sum(token in words.NEGATIONS or bool(_SHORTENED.search(token)) for token in tokens),
-        names=_names(text, present),
+        names=names,
         units=frozenset(words.UNITS[token] for token in tokens if token in words.UNITS),
         dates=_dates(text, tokens),
         language=_language(text, tokens),
         asks=_asks(tokens),
         stems=tuple(stem(token) for token in tokens if token not in words.FUNCTION_WORDS and token[0].isalpha()),
         words=present,
+        things=tuple(token for token in tokens if token in names or token in words.UNITS or token[0].isdecimal()),
     )
 
 
@@ -88,7 +93,7 @@ def _numbers(tokens: list[str]) -> tuple[float, ...]:
                 found.append(running)
                 running = 0.0
             running += value
-        elif token == "and" and running and running % 100 == 0:
+        elif token in _JOINING and running and running % 100 == 0:
             continue
         elif token in words.MULTIPLIERS and (running or found):
             running = (running or found.pop()) * words.MULTIPLIERS[token]

@@ -81,7 +81,8 @@ class Model:
             mask[row, : len(one)] = 1
         hidden = self._forward(ids, None if mask.all() else (_ONE - mask)[:, None, None, :] * _MASKED)
         summed: Floats = np.einsum("btd,bt->bd", hidden, mask)
-        return summed / np.linalg.norm(summed, axis=1, keepdims=True)
+        vectors: Floats = summed / np.linalg.norm(summed, axis=1, keepdims=True)
+        return vectors
 
     def _forward(self, ids: NDArray[np.int32], hidden_from: Floats | None) -> Floats:
         hidden = _normalised(self._words[ids] + self._places[: ids.shape[1]], self._norm)
@@ -127,7 +128,8 @@ def _gelu(values: Floats) -> Floats:
     poly *= scaled
     # x/2 (1 + erf(x/√2)), written so that the sign costs no second array: erf is odd.
     values *= np.float32(0.5)
-    return values + np.abs(values) * (_ONE - poly)
+    values += np.abs(values) * (_ONE - poly)
+    return values
 
 
 def _layer(weights: dict[str, Floats], number: int) -> _Layer:

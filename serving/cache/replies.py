@@ -70,6 +70,11 @@ def kept_form(reply: bytes) -> bytes:
     return _encode(members)[1:]
 
 
+def text_of(kept: bytes) -> str:
+    """The answer's text of a kept reply."""
+    return str(_reply.decode(b"{" + kept).choices[0].message.content)
+
+
 def given_again(kept: bytes, *, hit_id: str, at_us: int) -> bytes:
     """A kept reply as another call's: the ledger takes two records of one id for one call."""
     return b'{"id":"chatcmpl-%b","created":%d,%b' % (hit_id.encode(), at_us // 1_000_000, kept)

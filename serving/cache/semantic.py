@@ -3,8 +3,8 @@
 State of one process, used by one thread. A question meets only questions of its own partition.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from serving.cache.budget import Budget, Rate
 from serving.cache.configuration import RouteCache
+from serving.cache.exact import Kept, Purge
 from serving.cache.learning import Checked
 from serving.cache.marks import Marks, marks_of
 from serving.cache.pairing import NEIGHBOURS, Candidate, Neighbour, candidate_of
@@ -83,6 +84,9 @@ class Semantic:
         self._shelves: dict[bytes, Shelf] = {}
         self._rows: dict[str, OrderedDict[str, Phrasing]] = {}
         self._budgets: dict[tuple[str, str], Budget] = {}
+        self._uses: Counter[str] = Counter()
+        self.answers: dict[str, Kept] = {}
+        """Answers that some question here has, by id."""
 
     def __len__(self) -> int:
         return sum(map(len, self._rows.values()))
@@ -145,14 +149,16 @@ class Semantic:
             answer_id, checked, drawn=drawn, budget=rules.error_budget, confidence=rules.confidence
         )
 
-    def add(self, phrasing: Phrasing, vector: Floats) -> None:
-        """Keep a question; the one met longest ago makes room."""
+    def add(self, phrasing: Phrasing, vector: Floats, kept: Kept) -> None:
+        """Keep a question and its answer; the one met longest ago makes room."""
         rows = self._rows.setdefault(phrasing.tenant_id, OrderedDict())
         if phrasing.name in rows:
             return
         while len(rows) >= self._tenant_rows:
             self._remove(next(iter(rows.values())))
         rows[phrasing.name] = phrasing
+        self._uses[phrasing.answer_id] += 1
+        self.answers[phrasing.answer_id] = kept
         shelf = self._shelves.get(phrasing.partition)
         if shelf is None:
             shelf = self._shelves[phrasing.partition] = Shelf(self._dimensions)
@@ -164,11 +170,14 @@ class Semantic:
         shelf.remove(row.name)
         if not len(shelf):
             del self._shelves[row.partition]
+        self._uses[row.answer_id] -= 1
+        if not self._uses[row.answer_id]:
+            kept = self.answers.pop(row.answer_id)
+            del self._uses[row.answer_id]
+            self.budget(kept.tenant_id, kept.route).forget(row.answer_id)
 
-    def purge(self, tenant_id: str, answers: frozenset[str] | None) -> int:
-        """These answers of a tenant, or all, are gone; how many questions had them."""
-        rows = self._rows.get(tenant_id, {})
-        gone = [row for row in rows.values() if answers is None or row.answer_id in answers]
-        for row in gone:
+    def purge(self, purge: Purge) -> None:
+        """What it concerns is gone, with every question that had it."""
+        rows: Mapping[str, Phrasing] = self._rows.get(purge.tenant_id, {})
+        for row in [row for row in rows.values() if purge.concerns(self.answers[row.answer_id])]:
             self._remove(row)
-        return len(gone)

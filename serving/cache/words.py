@@ -221,8 +221,8 @@ ASKING: Final = {"who": "who", "whom": "who", "whose": "who", "when": "when", "w
 FUNCTION_WORDS: Final = _set(
     "a an the of to in on at for from by with about into over and or but if then than as is are was were be been being "
     "am do does did doing have has had having can could will would shall should may might must i me my mine we us our "
-    "you your yours he him his she her hers it its they them their this that these those there here what which who whom "
-    "whose when where why how please tell show give know need want like get got just so very really also too any some "
+    "you your yours he him his she her hers it its they them their this that these those there here what which who "
+    "whom whose when where why how please tell show give know need want like get got just so very really also too any some "
     "all each every both such only own same s t ll ve re d m let lets hey hi hello thanks thank ok okay "
     "ich du er sie es wir ihr der die das ein eine und oder ist sind war le la les un une des et ou est sont je tu il "
     "elle nous vous el los las una y o es son yo"
