@@ -219,6 +219,27 @@ stdout_logfile_backups = 2
 """
 
 
+ROUTER_POLICY = """\
+# The router's policy, read again when it changes. Every field: docs/routing.md. Prices only serve to expect a cost.
+
+[tiers.small]
+provider = "openai"
+model = "gpt-4o-mini"
+input_usd_pico_per_token = 150_000
+output_usd_pico_per_token = 600_000
+
+[tiers.large]
+provider = "openai"
+model = "gpt-4o"
+input_usd_pico_per_token = 2_500_000
+output_usd_pico_per_token = 10_000_000
+
+[routes.chat]
+tiers = ["small", "large"]
+"""
+"""What the router starts with: two tiers, and the stronger one while no model is promoted."""
+
+
 def gateway_config(layout: Layout) -> str:
     """What the gateway starts with: it answers, and serves no model until its owner names one."""
     return f"""\

@@ -44,6 +44,8 @@ class Ports:
     shipper_metrics: int
     archive_metrics: int
     gateway: int
+    decide: int
+    decide_metrics: int
     airflow: int
 
     @classmethod
@@ -171,6 +173,11 @@ class Layout:
     def consent(self) -> Path:
         """Which tenants allow texts to be kept: made once, then the owner's to edit; the archive reads it again."""
         return self.root / "consent.toml"
+
+    @property
+    def router_policy(self) -> Path:
+        """The router's policy: made once, then the owner's to edit."""
+        return self.root / "router.toml"
 
     @property
     def gateway_url(self) -> str:

@@ -61,6 +61,14 @@ def gateway_config(layout: Layout) -> bool:
     return True
 
 
+def router_policy(layout: Layout) -> bool:
+    """A policy for the router of two tiers, unless there is one; whether it was made."""
+    if layout.router_policy.exists():
+        return False
+    layout.router_policy.write_text(configs.ROUTER_POLICY, encoding="utf-8")
+    return True
+
+
 def consent(layout: Layout) -> bool:
     """A file by which nobody's texts are kept, unless there is one; whether it was made."""
     if layout.consent.exists():

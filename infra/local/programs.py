@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from infra.local.layout import HOST
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -103,6 +105,20 @@ def programs(layout: Layout, machine: Machine) -> tuple[Program, ...]:
             # Longer than the calls in flight may take.
             stop_wait_s=40,
         ),
+        _decide(layout),
+    )
+
+
+def _decide(layout: Layout) -> Program:
+    """Decisions for gateways that are not ours; nobody needs it here."""
+    return Program(
+        name="decide",
+        command=(
+            *(str(layout.python), "-m", "serving.router.service", "--policy", str(layout.router_policy)),
+            *("--models", str(layout.offline["models"] / "router"), "--listen", f"{HOST}:{layout.ports.decide}"),
+        ),
+        environment=layout.client_environment() | {"TOKENLEDGER_METRICS_PORT": str(layout.ports.decide_metrics)},
+        on_request=True,
     )
 
 

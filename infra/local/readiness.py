@@ -10,9 +10,11 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import psycopg
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from redis import Redis, RedisError
 
 from infra.local.airflow import NAMES as AIRFLOW
@@ -128,6 +130,17 @@ def gateway(layout: Layout) -> bool:
         return False
 
 
+def decide(layout: Layout) -> bool:
+    """Its health service says that it serves."""
+    with grpc.insecure_channel(f"{HOST}:{layout.ports.decide}") as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        try:
+            answer = health.Check(health_pb2.HealthCheckRequest(), timeout=_ANSWER_WITHIN_S)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
 def _listens(port: int) -> bool:
     try:
         with socket.create_connection((HOST, port), timeout=_ANSWER_WITHIN_S):
@@ -146,5 +159,6 @@ _CHECKS: Mapping[str, Callable[[Layout], bool]] = {
     "shipper": lambda layout: _listens(layout.ports.shipper_metrics),
     "archive": lambda layout: _listens(layout.ports.archive_metrics),
     "gateway": gateway,
+    "decide": decide,
     "pusher": lambda layout: _listens(layout.ports.pusher_metrics),
 }

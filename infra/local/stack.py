@@ -138,6 +138,7 @@ class Stack:
         preparation.secrets(self.layout)
         if preparation.gateway_config(self.layout):
             self.say(f"gateway       configuration made: {self.layout.gateway_config}")
+        preparation.router_policy(self.layout)
         if preparation.consent(self.layout):
             self.say(f"archive       nobody's texts are kept until they allow it: {self.layout.consent}")
         preparation.flink_libraries(self.layout, machine)
@@ -236,6 +237,7 @@ _START_ORDER = {
             "pusher",
             "shipper",
             "gateway",
+            "decide",
             *AIRFLOW,
         ),
         start=1,
