@@ -3,7 +3,9 @@
 from functools import cache
 from typing import Final
 
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import REGISTRY, Gauge, generate_latest
+
+from serving.gateway.tallies import Count, Counter, Durations, Histogram
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _OWN_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1)
@@ -57,39 +59,38 @@ BREAKER_OPENED: Final = Counter(
 )
 
 
-# A labelled child is looked up by its labels under a lock; a plain cache is many times cheaper.
 @cache
-def requests(route: str, status: int) -> Counter:
+def requests(route: str, status: int) -> Count:
     """Requests answered."""
     return _REQUESTS.labels(route, str(status))
 
 
 @cache
-def request_seconds(route: str) -> Histogram:
+def request_seconds(route: str) -> Durations:
     """From a request's last byte to its answer's."""
     return _REQUEST_SECONDS.labels(route)
 
 
 @cache
-def admit_seconds(route: str) -> Histogram:
+def admit_seconds(route: str) -> Durations:
     """From a request's last byte until it is sent on."""
     return _ADMIT_SECONDS.labels(route)
 
 
 @cache
-def first_byte_seconds(upstream: str) -> Histogram:
+def first_byte_seconds(upstream: str) -> Durations:
     """From sending to an upstream to its first byte."""
     return _FIRST_BYTE_SECONDS.labels(upstream)
 
 
 @cache
-def attempts(upstream: str, outcome: str) -> Counter:
+def attempts(upstream: str, outcome: str) -> Count:
     """Attempts at upstreams."""
     return _ATTEMPTS.labels(upstream, outcome)
 
 
 @cache
-def refusals(status: int) -> Counter:
+def refusals(status: int) -> Count:
     """Requests refused before any upstream."""
     return _REFUSED.labels(str(status))
 

@@ -19,6 +19,7 @@ _encode: Final = msgspec.json.Encoder().encode
 _KEY: Final = re.compile(rb'[{,]\s*("(?:[^"\\]|\\.)*")\s*:\s*')
 _TRUE: Final = msgspec.Raw(b"true")
 _ASK_USAGE: Final = msgspec.Raw(b'{"include_usage":true}')
+_OF_STREAMS: Final = frozenset({"stream", "stream_options"})
 _LONGEST_TEXT: Final = 256
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
@@ -139,6 +140,18 @@ def for_upstream(asked: Asked, model: str, *, ask_for_usage: bool) -> bytes:
     return _encode(asked.members | changed)
 
 
+def varied(asked: Asked, *, stream: bool, logprobs: bool = False) -> Asked:
+    """The same question, streamed or not, with the log-probabilities of the answer or as the caller wants them."""
+    if stream == asked.stream and not logprobs:
+        return asked
+    members = {name: value for name, value in asked.members.items() if stream or name not in _OF_STREAMS}
+    if stream:
+        members["stream"] = _TRUE
+    if logprobs:
+        members["logprobs"] = _TRUE
+    return msgspec.structs.replace(asked, members=members, body=_encode(members), stream=stream)
+
+
 def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
     """Stream options that ask for usage and keep the rest."""
     if options is None or bytes(options) == b"null":
@@ -150,6 +163,8 @@ def _says_each_once(body: bytes, members: Members) -> bool:
     """Whether no top-level key comes twice, in whatever spelling."""
     if sum(map(len, map(bytes, members.values()))) + sum(map(len, members)) + 4 * len(members) + 1 == len(body):
         return True  # compact: there is no room for a second
+    if body == b"{%b}" % b", ".join([b'"%b": %b' % (name.encode(), value) for name, value in members.items()]):
+        return True  # as Python's json writes it
     position, seen = body.find(b"{"), 0
     while found := _KEY.match(body, position):
         value = members.get(_text.decode(found[1]))

@@ -58,7 +58,7 @@ class Stream:
         return self._pass(rest, now_us) if rest.strip() else b""
 
     def _pass(self, block: bytes, now_us: int) -> bytes:
-        if _DONE in block or b"data:[DONE]" in block:
+        if b"[DONE]" in block and (_DONE in block or b"data:[DONE]" in block):
             self.done = True
         shown = self._unchanged(block)
         if shown is None:
@@ -67,34 +67,24 @@ class Stream:
         return shown
 
     def _unchanged(self, block: bytes) -> bytes | None:
-        """The block as the caller shall see it, where no event of it need be looked at."""
-        if self._is_plain(block):
+        """The block as the caller shall see it, where no event of it need be looked at.
+
+        Nothing in it but content then: no first chunk, no usage, no finish, no error.
+        """
+        if self.facts.id is None or b'"error"' in block:
+            return None
+        finishes = block.count(b'"finish_reason"')
+        if finishes and finishes != block.count(b'"finish_reason":null'):
+            return None
+        usages = block.count(b'"usage"')
+        if not usages:
             return block
-        if self.facts.id is None or not self._has_null_usage_only(block):
+        if usages != block.count(_NULL_USAGE):
             return None
         if self._usage_wanted:
             return block
         stripped = block.replace(*_NO_USAGE_AT_END)
         return None if b'"usage"' in stripped else stripped
-
-    def _is_plain(self, block: bytes) -> bool:
-        """Nothing in it but content: no first chunk, no usage, no finish, no error."""
-        return (
-            self.facts.id is not None
-            and b'"usage"' not in block
-            and b'"error"' not in block
-            and (
-                b'"finish_reason"' not in block
-                or block.count(b'"finish_reason"') == block.count(b'"finish_reason":null')
-            )
-        )
-
-    def _has_null_usage_only(self, block: bytes) -> bool:
-        return (
-            block.count(b'"usage"') == block.count(_NULL_USAGE)
-            and b'"error"' not in block
-            and block.count(b'"finish_reason"') == block.count(b'"finish_reason":null')
-        )
 
     def _saw(self, chunks: int, now_us: int) -> None:
         if chunks > 0:

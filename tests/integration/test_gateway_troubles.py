@@ -93,7 +93,7 @@ def test_an_error_event_of_the_upstream_passes_and_is_accounted() -> None:
 def test_a_client_that_leaves_is_drained_for_its_usage() -> None:
     async def scenario(gateway: Running, _up: Upstream) -> None:
         reader, writer = await gateway.send(request(CHAT | {"stream": True}))
-        await reader.readuntil(b"he")
+        await reader.readuntil(b'"he"')
         writer.transport.abort()
         outcome = await gateway.settled()
         assert (outcome.aborted, outcome.error_type) == (False, None)
@@ -107,7 +107,7 @@ def test_a_client_that_leaves_is_drained_for_its_usage() -> None:
 def test_draining_has_an_end(policy: str) -> None:
     async def scenario(gateway: Running, up: Upstream) -> None:
         reader, writer = await gateway.send(request(CHAT | {"stream": True}))
-        await reader.readuntil(b"he")
+        await reader.readuntil(b'"he"')
         writer.transport.abort()
         outcome = await gateway.settled()
         assert (outcome.aborted, outcome.error_type) == (True, "client_disconnected")
