@@ -12,7 +12,8 @@ _IBAN: Final = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{2,4}){3,8}\b")
 _TOKEN: Final = re.compile(r"\b(?:sk|pk|rk|tl|gh[po]|xox[abp]|glpat|AKIA|eyJ)[-_]?[A-Za-z0-9_-]{14,}")
 _TOKEN_HINTS: Final = ("sk-", "sk_", "pk_", "pk-", "rk_", "tl_", "tl-", "ghp_", "gho_", "xox", "glpat", "AKIA", "eyJ")
 _SECRET: Final = re.compile(
-    r"-----begin [a-z ]*private key|\b(?:password|passwort|passcode|pin|secret|token|api[ _-]?key)\s*(?:is|[:=])\s*\S{4,}"
+    r"-----begin [a-z ]*private key"
+    r"|\b(?:password|passwort|passcode|pin|secret|token|api[ _-]?key)\s*(?:is|[:=])\s*\S{4,}"
 )
 _SECRET_HINTS: Final = ("private key", "password", "passwort", "passcode", "pin", "secret", "token", "api")
 _DIGIT: Final = re.compile(r"\d")
