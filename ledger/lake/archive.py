@@ -21,6 +21,7 @@ from ledger.lake.consent import Consent, ConsentFile
 from ledger.lake.erasures import read_erasures
 from ledger.lake.held import Held
 from ledger.lake.layout import CALLS, TEXTS, file_name
+from ledger.lake.locking import LakeError, changing, only_archive
 from ledger.lake.observing import (
     FILES,
     FLUSH_SECONDS,
@@ -32,7 +33,7 @@ from ledger.lake.observing import (
     RETRIES,
     WRITTEN_BYTES,
 )
-from ledger.lake.progress import LakeError, Progress, changing, commit, only_archive, read_progress, recover
+from ledger.lake.progress import Progress, commit, read_progress, recover
 from ledger.lake.redaction import Recogniser, Redactor
 from ledger.lake.schema import PlacedCall, PlacedText
 from ledger.lake.settings import LakeSettings

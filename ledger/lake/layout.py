@@ -18,7 +18,6 @@ TABLES: Final = (CALLS, TEXTS)
 PROGRESS: Final = "_progress"
 MANIFESTS: Final = "_manifests"
 ERASURES: Final = "_erasures.jsonl"
-LOCK: Final = "_lock"
 PARTIAL: Final = ".partial"
 """End of the name of a file that is being written. Readers look at `*.parquet` only."""
 

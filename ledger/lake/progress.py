@@ -5,18 +5,13 @@ renamed into them after; what a crash leaves between the two is finished at the 
 being written is removed. So a reader never sees a part of a range that will be written again.
 """
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Final
 
 import msgspec
 
 from ledger.lake import files
-from ledger.lake.layout import LOCK, PROGRESS, TABLES
-
-_ARCHIVE_LOCK: Final = "_archive_lock"
+from ledger.lake.layout import PROGRESS, TABLES
+from ledger.lake.locking import LakeError
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,10 +29,6 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """The first record that is not yet in the lake."""
     published: list[str] = []
     """Files of the last range, from the lake's root."""
-
-
-class LakeError(Exception):
-    """The lake is not as the archive left it, or not the one that belongs to these topics."""
 
 
 def path_of(lake: Path, topic: str, *, partition: int) -> Path:
@@ -82,25 +73,3 @@ def _refuse_without_progress(lake: Path, found: dict[tuple[str, int], Progress])
             f"{lake} has rows but no {PROGRESS}/: restore that folder, or move the rows away to archive the topics anew"
         )
         raise LakeError(message)
-
-
-@contextmanager
-def only_archive(lake: Path) -> Iterator[None]:
-    """Nobody else archives into this lake. Raises LakeError where somebody does."""
-    lake.mkdir(parents=True, exist_ok=True)
-    with (lake / _ARCHIVE_LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            message = f"{lake}: another archive writes into it; one is enough"
-            raise LakeError(message) from None
-        yield
-
-
-@contextmanager
-def changing(lake: Path) -> Iterator[None]:
-    """Nobody else changes files meanwhile; waits for whoever does."""
-    lake.mkdir(parents=True, exist_ok=True)
-    with (lake / LOCK).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
