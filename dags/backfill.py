@@ -27,6 +27,7 @@ with described(
         "backfill",
         "{{ '--send' if params.send else '' }}",
         options={"--since": given_or_day("since", days_before=1), "--until": given_or_day("until", days_before=0)},
+        final_status=1,
         task_id="backfill",
         pool="ledger",
         execution_timeout=timedelta(hours=2),

@@ -15,7 +15,7 @@ from string import Template
 from typing import Any
 
 from airflow.sdk import DAG, BaseOperator, Param
-from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 REPO = Path(__file__).resolve().parents[1]
 DEFAULTS: dict[str, Any] = {
@@ -40,7 +40,8 @@ class Command(BaseOperator):  # type: ignore[misc]  # the type checker cannot se
     """`words` is the command after `python -m`; of them and of `options`, what renders to nothing is left out.
 
     `$TOKENLEDGER_…` in either is the worker's setting. A command that ends with `nothing_status` had nothing to do:
-    its task is skipped, and so is what needs its result. A command whose result `unless` is there is not run.
+    its task is skipped, and so is what needs its result; one that ends with `final_status` gave a verdict that another
+    try would only repeat. A command whose result `unless` is there is not run.
     """
 
     template_fields: Sequence[str] = ("words", "options")
@@ -52,6 +53,7 @@ class Command(BaseOperator):  # type: ignore[misc]  # the type checker cannot se
         words: Sequence[str],
         options: Mapping[str, str] | None = None,
         nothing_status: int | None = None,
+        final_status: int | None = None,
         unless: str = "",
         **airflow: Any,
     ) -> None:
@@ -59,6 +61,7 @@ class Command(BaseOperator):  # type: ignore[misc]  # the type checker cannot se
         self.words = list(words)
         self.options = dict(options or {})
         self.nothing_status = nothing_status
+        self.final_status = final_status
         self.unless = unless
         self._hook: Any = None
 
@@ -76,9 +79,9 @@ class Command(BaseOperator):  # type: ignore[misc]  # the type checker cannot se
         )
         if ended.exit_code == self.nothing_status:
             raise AirflowSkipException("there was nothing to do; the command's output says why")
-        if ended.exit_code != 0:
+        if ended.exit_code:
             message = f"{' '.join(self.words)} ended with status {ended.exit_code}; its output is above"
-            raise AirflowException(message)
+            raise (AirflowFailException if ended.exit_code == self.final_status else AirflowException)(message)
         return printed_id(ended.output)
 
     def on_kill(self) -> None:

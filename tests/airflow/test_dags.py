@@ -10,10 +10,13 @@ from tests.airflow.conftest import REPO, Commands
 
 IDS = [
     "backfill",
+    "compact_lake",
     "drift_report",
     "eval_dataset",
     "finetune_dataset",
     "materialize_features",
+    "refresh_prices",
+    "retention",
     "retrain_router",
     "score_responses",
     "verify_ledger",
