@@ -1,5 +1,6 @@
 """What the rules read: captured texts out of the lake, prompts of other versions. An edge: it reads files."""
 
+import hashlib
 from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,10 +26,13 @@ CAPTURED: Final = pa.schema(
         ("tenant_id", pa.string()),
         ("operation", pa.string()),
         ("event_key", pa.string()),
+        ("feature", pa.string()),
+        ("user_hash", pa.string()),
+        ("digest", pa.binary()),
         ("raw", pa.binary()),
     ]
 )
-"""A captured text as it is sorted: its key, and itself."""
+"""A captured text as it is sorted: its key, what consent depends on, its hash, and itself."""
 
 
 _LOOKED_AT: Final = pa.schema(
@@ -75,11 +79,13 @@ def captured(found: Iterable[CapturedText]) -> pa.RecordBatchReader:
 
 
 def _batches(found: Iterable[CapturedText]) -> Iterator[pa.RecordBatch]:
-    rows: list[tuple[str, str, str, bytes]] = []
+    rows: list[tuple[Any, ...]] = []
     size_bytes = 0
     for text in found:
         raw = _PACK.encode(text)
-        rows.append((text.tenant_id, text.operation_id or f"\0{text.event_key}", text.event_key, raw))
+        operation = text.operation_id or f"\0{text.event_key}"
+        of_whom = (text.feature, text.user_hash, hashlib.sha256(raw).digest())
+        rows.append((text.tenant_id, operation, text.event_key, *of_whom, raw))
         size_bytes += len(raw)
         if len(rows) == _BATCH_ROWS or size_bytes >= _BATCH_BYTES:
             yield batch(rows, CAPTURED)

@@ -1,7 +1,8 @@
 """Why something is not in a dataset: one reason each, the first that holds, so that reasons add up with what is in."""
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from typing import NamedTuple
 
 from dags.core import words
 from dags.core.attempts import Attempt
@@ -58,12 +59,25 @@ class Reason(enum.StrEnum):
     """Its group or stratum is full."""
 
 
-def without_consent(text: CapturedText, consent: Consent) -> Reason | None:
+class Whose(NamedTuple):
+    """What consent depends on."""
+
+    tenant_id: str
+    """Tenant."""
+    feature: str | None
+    """Product feature."""
+    user_hash: str | None
+    """Data subject."""
+
+
+def without_consent(whose: Whose, consent: Consent, *, erased: Container[tuple[str, str]] = ()) -> Reason | None:
     """Why it may not be used at all; None where everybody agreed."""
-    features = consent.features.get(text.tenant_id)
-    if text.tenant_id not in consent.tenants or (features is not None and text.feature not in features):
+    if whose.user_hash is not None and (whose.tenant_id, whose.user_hash) in erased:
+        return Reason.ERASED
+    features = consent.features.get(whose.tenant_id)
+    if whose.tenant_id not in consent.tenants or (features is not None and whose.feature not in features):
         return Reason.NO_CONSENT
-    if text.user_hash is not None and text.user_hash in consent.refused_users:
+    if whose.user_hash is not None and whose.user_hash in consent.refused_users:
         return Reason.USER_REFUSED
     return None
 

@@ -1,8 +1,10 @@
 """What was said, as one text without what says nothing: case, blanks, Unicode spellings."""
 
+import re
 import unicodedata
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 
 _WORD: Final = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}]|[\p{L}\p{N}\p{M}_]+")
 """A word; in scripts without blanks between words, one character."""
+_ASCII_WORD: Final = re.compile(r"\w+")
 _RUN: Final = 3
 _MIX: Final = np.uint32(0x9E3779B1)
 
@@ -55,13 +58,17 @@ def normal(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
+@lru_cache(maxsize=1 << 16)
+def _word_hash(word: str) -> int:
+    return zlib.crc32(word.encode(errors="replace"))
+
+
 def shingles(text: str) -> Shingles:
-    """Hashes of every three words in a row of a normal text; of a shorter one, of what it has."""
-    words = np.array([zlib.crc32(word.encode(errors="replace")) for word in _WORD.findall(text)], dtype=np.uint32)
-    if not len(words):
-        words = np.array([zlib.crc32(text.encode(errors="replace"))], dtype=np.uint32)
+    """Hashes of every three words in a row of a normal text; of a shorter one, of what it has. Repeats may be there."""
+    found = _ASCII_WORD.findall(text) if text.isascii() else _WORD.findall(text)
+    words = np.fromiter(map(_word_hash, found or [text]), dtype=np.uint32)
     run = min(_RUN, len(words))
-    found = words[: len(words) - run + 1].copy()
+    hashes = words[: len(words) - run + 1].copy()
     for at in range(1, run):
-        found = found * _MIX + words[at : len(words) - run + 1 + at]
-    return np.unique(found)
+        hashes = hashes * _MIX + words[at : len(words) - run + 1 + at]
+    return hashes

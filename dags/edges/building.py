@@ -14,10 +14,10 @@ from dags import io
 from dags.core import balance, duplicates
 from dags.core.attempts import Attempt, Score, Unreadable, read
 from dags.core.leakage import Held
-from dags.core.left_out import Reason, without_consent
+from dags.core.left_out import Reason, Whose, without_consent
 from dags.core.made import CHAT, EVAL, PAIR, PREFERENCE, Left, made
 from dags.core.manifest import INDEX, FileFacts, Manifest, Source, version_of
-from dags.core.recipe import Recipe
+from dags.core.recipe import Consent, Recipe
 from dags.core.router_pairs import header
 from dags.edges import scores as stored
 from dags.edges import versions
@@ -55,25 +55,20 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
 def build(recipe: Recipe, places: Places, *, window: io.Window, memory: str = MEMORY) -> Built:
     """The version that the recipe makes of what is in the lake now."""
     held, against = _held(recipe, places.datasets)
+    usable = _Usable(recipe.consent, erased(places.datasets))
     with workshop(places.datasets) as own, sorter(own, memory=memory) as sorted_:
         sorted_.keep_captured(io.captured(io.texts(places.lake, tenants=recipe.consent.tenants, window=window)))
         _keep_scores(sorted_, places.scores)
         counts: Counter[str] = Counter()
-        with candidates(own, recipe.duplicates) as (put, made_file, bands_file):
-            pass_ = _Pass(recipe, held, counts=counts, gone=erased(places.datasets))
-            calls, digest = pass_.over(sorted_, put)
-        source = Source(
-            tenants=tuple(sorted(recipe.consent.tenants)),
-            since_us=window.since_us,
-            until_us=window.until_us,
-            calls=calls,
-            digest=digest,
-        )
+        source = _source(sorted_, usable, recipe=recipe, window=window, counts=counts)
         version = version_of(recipe, source, against)
-        if (there := places.datasets / recipe.name / version / versions.MANIFEST).is_file():
+        if version in versions.versions(places.datasets, recipe.name):
             versions.point(places.datasets, recipe.name, version=version)
-            manifest = versions.load(places.datasets, f"{recipe.name}@{there.parent.name}")
+            manifest = versions.load(places.datasets, f"{recipe.name}@{version}")
             return Built(manifest=manifest, new=False, counts=manifest.counts | dict(counts))
+        with candidates(own, recipe.duplicates) as (put, made_file, bands_file):
+            for operation in usable.operations(sorted_, counts):
+                _put(operation, put, recipe=recipe, held=held, counts=counts)
         sorted_.keep_made(made_file, bands_file)
         _drop(sorted_, recipe)
         finished = own / "made"
@@ -109,52 +104,70 @@ def _held(recipe: Recipe, datasets: Path) -> tuple[Held, dict[str, str]]:
     return Held(prompts, threshold=recipe.leakage.threshold), {one.name: one.version for one in manifests}
 
 
-class _Pass:
-    """The one pass over all operations: consent, rules, leakage; what is left becomes a candidate."""
+def _source(sorted_: Sorter, usable: "_Usable", *, recipe: Recipe, window: io.Window, counts: Counter[str]) -> Source:
+    """What may be used of what was captured, by its hash; nothing is made of it yet."""
+    digest, calls = hashlib.sha256(), 0
+    for tenant_id, _, feature, user_hash, own, *score in sorted_.calls():
+        counts[f"{_SEEN}all calls"] += 1
+        if why := usable.why_not(Whose(tenant_id, feature, user_hash)):
+            counts[f"{_SEEN}{why}"] += 1
+            continue
+        calls += 1
+        digest.update(own)
+        digest.update(msgspec.msgpack.encode(score))
+    return Source(
+        tenants=tuple(sorted(recipe.consent.tenants)),
+        since_us=window.since_us,
+        until_us=window.until_us,
+        calls=calls,
+        digest=digest.hexdigest(),
+    )
 
-    def __init__(self, recipe: Recipe, held: Held, *, counts: Counter[str], gone: frozenset[tuple[str, str]]) -> None:
-        self._recipe, self._held, self._counts, self._gone = recipe, held, counts, gone
-        self._digest = hashlib.sha256()
-        self._calls = 0
 
-    def over(self, sorted_: Sorter, put: Candidates) -> tuple[int, str]:
-        """(calls that may be used, their digest)."""
+class _Usable:
+    """The calls that everybody agreed to, as operations."""
+
+    def __init__(self, consent: Consent, gone: frozenset[tuple[str, str]]) -> None:
+        self._consent, self._gone = consent, gone
+
+    def why_not(self, whose: Whose) -> Reason | None:
+        """Why a call may not be used."""
+        return without_consent(whose, self._consent, erased=self._gone)
+
+    def operations(self, sorted_: Sorter, counts: Counter[str]) -> Iterator[list[Attempt]]:
+        """One operation after the other, those with nothing usable left out."""
         for _, rows in groupby(sorted_.operations(), key=lambda row: row[:2]):
-            attempts = list(self._usable(rows))
+            attempts = list(self._attempts(rows, counts))
             if attempts:
-                self._counts["operations read"] += 1
-                self._put(attempts, put)
-        return self._calls, self._digest.hexdigest()
+                counts["operations read"] += 1
+                yield attempts
 
-    def _usable(self, rows: Iterator[tuple[Any, ...]]) -> Iterator[Attempt]:
+    def _attempts(self, rows: Iterator[tuple[Any, ...]], counts: Counter[str]) -> Iterator[Attempt]:
         before = None
-        for _, _, event_key, raw, failed, checked, judge in rows:
-            self._counts[f"{_SEEN}all calls"] += 1
-            text = io.text_of(raw)
-            why = Reason.ERASED if (text.tenant_id, text.user_hash) in self._gone else None
-            why = why or without_consent(text, self._recipe.consent)
-            if why is not None or event_key == before:
-                self._counts[f"{_SEEN}{why or Reason.DUPLICATE}"] += 1
+        for tenant_id, _, event_key, feature, user_hash, raw, failed, checked, judge in rows:
+            if self.why_not(Whose(tenant_id, feature, user_hash)) is not None:
+                continue
+            if event_key == before:
+                counts[f"calls left out: {Reason.DUPLICATE}"] += 1
                 continue
             before = event_key
             score = None if checked is None else Score(failed=tuple(failed), checked=tuple(checked), judge=judge)
-            self._calls += 1
-            self._digest.update(raw)
-            self._digest.update(msgspec.msgpack.encode(score))
-            attempt = read(text, score)
+            attempt = read(io.text_of(raw), score)
             if isinstance(attempt, Unreadable):
-                self._counts[f"calls left out: {Reason.UNREADABLE}"] += 1
+                counts[f"calls left out: {Reason.UNREADABLE}"] += 1
             else:
                 yield attempt
 
-    def _put(self, attempts: list[Attempt], put: Candidates) -> None:
-        for one in made(attempts, self._recipe):
-            if isinstance(one, Left):
-                self._counts[f"{one.kind} left out: {one.reason}"] += 1
-            elif self._held.leaks(one.asks):
-                self._counts[f"{one.kind} left out: {Reason.LEAKED}"] += 1
-            else:
-                put.add(one)
+
+def _put(operation: list[Attempt], put: Candidates, *, recipe: Recipe, held: Held, counts: Counter[str]) -> None:
+    """What an operation gives, unless it leaks."""
+    for one in made(operation, recipe):
+        if isinstance(one, Left):
+            counts[f"{one.kind} left out: {one.reason}"] += 1
+        elif held.leaks(one.asks):
+            counts[f"{one.kind} left out: {Reason.LEAKED}"] += 1
+        else:
+            put.add(one)
 
 
 def _drop(sorted_: Sorter, recipe: Recipe) -> None:

@@ -34,11 +34,18 @@ LEFT JOIN known k ON k.tenant_id = c.tenant_id AND k.event_key = c.event_key
 GROUP BY c.tenant_id ORDER BY c.tenant_id
 """
 _OPERATIONS: Final = """
-SELECT c.tenant_id, c.operation, c.event_key, c.raw, s.failed, s.checked, j.judge
+SELECT c.tenant_id, c.operation, c.event_key, c.feature, c.user_hash, c.raw, s.failed, s.checked, j.judge
 FROM captured c
 LEFT JOIN checks s ON s.tenant_id = c.tenant_id AND s.event_key = c.event_key
 LEFT JOIN judged j ON j.tenant_id = c.tenant_id AND j.event_key = c.event_key
-ORDER BY c.tenant_id, c.operation, c.event_key, c.raw
+ORDER BY c.tenant_id, c.operation, c.event_key, c.digest
+"""
+_CALLS: Final = """
+SELECT c.tenant_id, c.event_key, c.feature, c.user_hash, c.digest, s.failed, s.checked, j.judge
+FROM captured c
+LEFT JOIN checks s ON s.tenant_id = c.tenant_id AND s.event_key = c.event_key
+LEFT JOIN judged j ON j.tenant_id = c.tenant_id AND j.event_key = c.event_key
+ORDER BY c.tenant_id, c.event_key, c.digest
 """
 _EXACT: Final = "SELECT kind, exact, n FROM made ORDER BY kind, exact, at_us, row_id"
 _BANDS: Final = """
@@ -99,8 +106,12 @@ class Sorter:
         self._connection.from_parquet(str(bands)).create_view("bands")
         self._connection.execute("CREATE TABLE dropped (n BIGINT, reason VARCHAR)")
 
+    def calls(self) -> Iterator[tuple[Any, ...]]:
+        """(tenant, event key, feature, user, hash of the text, failed, checked, judge), by key."""
+        return self._rows(_CALLS)
+
     def operations(self) -> Iterator[tuple[Any, ...]]:
-        """(tenant, operation, event key, text, failed, checked, judge), one operation after the other."""
+        """(tenant, operation, event key, feature, user, text, failed, checked, judge), by operation."""
         return self._rows(_OPERATIONS)
 
     def exact(self) -> Iterator[tuple[tuple[str, bytes], int]]:
