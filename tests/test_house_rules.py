@@ -108,6 +108,7 @@ CATCH_ALL = {
     "flink_jobs/outcome.py": "the job's last line of defence: a defect of ours rejects the record, the stream goes on",
     "ledger/ahead.py": "a thread hands what it caught to its reader, who raises it again",
     "ledger/ending.py": "process wiring: the supervisor restarts what ends here",
+    "serving/cache/embedding.py": "a defect of ours costs one request its look-up; the thread serves the next",
     "serving/gateway/app.py": "answers 500 and logs why",
     "serving/gateway/routing.py": "a defect of the router costs its judgement, not the request",
     "ledger/batching.py": "rolls back and raises again",

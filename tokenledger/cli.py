@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "rejected": ("tokenledger.commands.rejected", "list, look at and replay what could not be understood"),
     "keys": ("tokenledger.commands.keys", "make, list and revoke keys of the gateway"),
     "budgets": ("tokenledger.commands.budgets", "set, list and remove what tenants may spend by the gateway"),
+    "cache": ("tokenledger.commands.cache", "what the gateway's cache holds, how often it is wrong; forget answers"),
 }
 """Command → the module that does it, imported only when it is asked for."""
 

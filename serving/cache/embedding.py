@@ -30,7 +30,7 @@ _WAITING: Final = 64
 
 
 class BusyError(Exception):
-    """More wait for vectors than may."""
+    """More wait for vectors than may, or none can be made."""
 
 
 class _Job(NamedTuple):
@@ -60,11 +60,6 @@ class Worker:
         """Whether it was looked for and is not there."""
         return self._no_model is not None
 
-    @property
-    def _died(self) -> bool:
-        """Whether a defect of ours ended the thread: nobody may wait for it."""
-        return self._thread is not None and not self._thread.is_alive()
-
     async def embed(self, texts: list[str]) -> Floats:
         """One unit vector a text, each of its first 256 tokens. Raises BusyError and NoModelError."""
         return await self.run(texts, lambda vectors: vectors)
@@ -78,7 +73,7 @@ class Worker:
         """
         if self._no_model is not None and texts:
             raise self._no_model
-        if self._jobs.qsize() >= (self._waiting if waiting is None else waiting) or self._died:
+        if self._jobs.qsize() >= (self._waiting if waiting is None else waiting):
             raise BusyError
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
@@ -118,6 +113,9 @@ class Worker:
             made = job.then(self._vectors(job.texts, whole=job.whole) if job.texts else _NO_VECTORS)
         except (NoModelError, OverflowError) as error:
             _tell(job, partial(_fail, error))
+        except Exception:
+            log.exception("a defect cost a look-up")
+            _tell(job, partial(_fail, BusyError()))
         else:
             _tell(job, lambda answer: answer.set_result(made))
 

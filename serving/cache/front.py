@@ -66,7 +66,8 @@ class Caches:
     ) -> None:
         self._settings = settings
         self._routes = dict(routes)
-        self._worker = worker or shared()
+        self.worker = worker or shared()
+        """The thread of the semantic cache."""
         self._exact = Exact(tenant_entries=settings.tenant_entries, total_bytes=settings.total_bytes)
         self._books: dict[str, Book] = {}
         self._purges: list[Purge] = []
@@ -84,16 +85,23 @@ class Caches:
         """Begin to read what was kept before; requests are answered meanwhile, by models."""
         self._loop = asyncio.get_running_loop()
         self._keeper.start()
+        self._warm()
 
     async def loaded(self) -> None:
         """Returns when what was kept before is known."""
         await asyncio.to_thread(self._keeper.loaded.wait)
         await asyncio.sleep(0)
-        await self._worker.run([], lambda _none: None)
+        await self.worker.run([], lambda _none: None)
 
     def adopt(self, routes: Mapping[str, RouteCache]) -> None:
         """From now on, routes follow these rules."""
         self._routes = dict(routes)
+        self._warm()
+
+    def _warm(self) -> None:
+        """Have the model loaded before somebody waits for it."""
+        if any(rules.semantic for rules in self._routes.values()):
+            self.worker.post(["warm"], lambda _vectors: None)
 
     async def close(self) -> None:
         """What was kept is on disk."""
@@ -171,7 +179,7 @@ class Caches:
             if len(asked.text) > _LONGEST_QUESTION_CHARS:
                 return _missed("too_long", ticket, keep=keep)
             async with asyncio.timeout(self._settings.look_up_ms / 1_000):
-                vector, met, kept = await self._worker.run(
+                vector, met, kept = await self.worker.run(
                     [asked.text], lambda vectors: self._learned.meet(asked, vectors[0], rules=ticket.rules), whole=True,
                     waiting=self._settings.waiting,
                 )  # fmt: skip
@@ -225,9 +233,9 @@ class Caches:
         self._keeper.put(kept)
         asked, met, vector = ticket.asked, ticket.met, ticket.vector
         if asked is not None and met is not None and vector is not None:
-            self._worker.post(
+            self.worker.post(
                 [], lambda _none: self._learned.keep(asked, met, vector=vector, kept=kept, rules=ticket.rules,
-                                                     same=self._worker.same_meaning)
+                                                     same=self.worker.same_meaning)
             )  # fmt: skip
 
     def verified(self, question: Question, hit: Hit, reply: bytes) -> None:
@@ -237,9 +245,9 @@ class Caches:
         if ticket is None or ticket.asked is None or ticket.met is None or answer is None or hit.kind != "semantic":
             return
         asked, met = ticket.asked, ticket.met
-        self._worker.post(
+        self.worker.post(
             [], lambda _none: self._learned.check(asked, met, answer=answer, rules=ticket.rules,
-                                                  same=self._worker.same_meaning)
+                                                  same=self.worker.same_meaning)
         )  # fmt: skip
 
     # What other processes did
@@ -247,7 +255,7 @@ class Caches:
     def _on_news(self, news: News) -> None:
         """In the keeper's thread."""
         self._call(lambda: self._take(news))
-        self._worker.post([], lambda _none: self._learned.take(news, dict(self._routes)), always=True)
+        self.worker.post([], lambda _none: self._learned.take(news, dict(self._routes)), always=True)
 
     def _on_books(self, books: dict[str, Book]) -> None:
         """In the keeper's thread."""

@@ -27,6 +27,8 @@ _JOINING: Final = frozenset({"and"})
 _DATE: Final = re.compile(r"\b\d{4}-\d{1,2}-\d{1,2}\b|\b\d{1,2}[./]\d{1,2}(?:[./]\d{2,4})?\b|\b\d{1,2}:\d{2}\b")
 _SHORTENED: Final = re.compile(r"n['\u2019]t$")
 _SUFFIX: Final = re.compile(r"(?:['\u2019]s|ies|es|s|ing|ed|ly|er)$")
+_NO_NAMES: Final = frozenset({*words.FUNCTION_WORDS, *words.DATES, *words.UNITS, *words.NUMBER_WORDS})
+"""Words that are no name though they have a capital; most have a guard of their own."""
 _STEM_CHARS: Final = 3
 _SCRIPT_SHARE: Final = 0.3
 
@@ -131,7 +133,7 @@ def _names(text: str, present: frozenset[str]) -> frozenset[str]:
     for match in capitals:
         word = match.group()
         starts = bool(_SENTENCE_START.search(text[: match.start()]))
-        if shouted or word in {"I", "I'm", "I\u2019m", "I've", "I'd", "I'll"} or word.lower() in words.FUNCTION_WORDS:
+        if shouted or word in {"I", "I'm", "I\u2019m", "I've", "I'd", "I'll"} or word.lower() in _NO_NAMES:
             continue
         if not starts or (word.isupper() and len(word) > 1):
             found.add(_bare(word))
@@ -151,7 +153,7 @@ def _dates(text: str, tokens: list[str]) -> frozenset[str]:
 
 
 def _asks(tokens: list[str]) -> str:
-    for one, following in zip(tokens, [*tokens[1:], ""], strict=True):
+    for one, following in pairwise([*tokens, ""]):
         if one in words.ASKING:
             return words.ASKING[one]
         if one == "how" and following in {"many", "much", "long", "often", "old", "far", "big", "tall", "high"}:

@@ -19,7 +19,7 @@ _ENDS: Final = " \t\n.?!¿¡\u2026"
 class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One written answer."""
 
-    id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:/-]+$")]
     """Its id, for the log."""
     questions: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=1_000)]
     """Every way of asking that gets it."""
