@@ -108,6 +108,7 @@ async def run(path: Path) -> None:
         log.info("configuration read", extra={"facts": {"routes": list(configuration.routes)}})
         await reader.start(within_s=0)
         refreshing = asyncio.create_task(features.run())
+        keep_what_is_loaded()
         try:
             await serve(gateway, path)
         finally:
@@ -115,13 +116,17 @@ async def run(path: Path) -> None:
             await reader.close()
 
 
-def tune_process() -> None:
-    """What is loaded stays; requests make few cycles, so the collector need not look often; each client is a file."""
+def allow_clients() -> None:
+    """Each client is a file."""
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
+
+
+def keep_what_is_loaded() -> None:
+    """What is loaded by now stays, so the collector need not look at it; of the rest it looks at little at a time."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(10_000, 50, 100)
 
 
 def main() -> int:
@@ -129,7 +134,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m serving.gateway", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="TOML file; docs/gateway.md describes it")
     asked = parser.parse_args()
-    tune_process()
+    allow_clients()
     try:
         uvloop.run(run(asked.config))
     except ConfigurationError as error:

@@ -5,7 +5,9 @@ holds, and before it was loaded once nobody is admitted.
 """
 
 import hmac
+import secrets
 from collections.abc import Callable, Iterable
+from hashlib import blake2b
 from typing import Final
 
 from ledger.api_keys import KEY_PREFIX, ApiKey, digest
@@ -21,6 +23,7 @@ _BEARER: Final = b"bearer "
 _ENDS: Final = b"tl-"
 _MAX_KEY_BYTES: Final = 256
 _MAX_FEATURE_CHARS: Final = 256
+_MOST_FOUND: Final = 10_000
 
 assert _ENDS.decode() == KEY_PREFIX  # noqa: S101  (one prefix, told twice for the two types)
 
@@ -45,6 +48,9 @@ class KeyedAdmission:
         self._clock_us = clock_us
         self._refuse_unpriced = refuse_unpriced
         self._keys: dict[bytes, ApiKey] | None = None
+        self._found_by: dict[bytes, ApiKey] = {}
+        """Keys found before, by a hash of this process's own that takes a quarter of the time of the ledger's."""
+        self._salt = secrets.token_bytes(32)
         self._by_id: dict[str, ApiKey] = {}
         self._requests: dict[str, Bucket] = {}
         self._tokens: dict[str, Bucket] = {}
@@ -55,6 +61,7 @@ class KeyedAdmission:
         """These keys hold from now on, and no others."""
         valid = [key for key in keys if key.revoked_at_us is None]
         self._keys = {key.hmac: key for key in valid}
+        self._found_by.clear()
         self._by_id = {key.key_id: key for key in valid}
         for buckets in (self._requests, self._tokens):
             for key_id in buckets.keys() - self._by_id.keys():
@@ -100,18 +107,25 @@ class KeyedAdmission:
         presented = authorization[7:].strip()
         if not presented.startswith(_ENDS) or len(presented) > _MAX_KEY_BYTES:
             return None
+        quick = blake2b(presented, digest_size=32, key=self._salt).digest()
+        return self._found_by.get(quick) or self._looked_up(presented, quick)
+
+    def _looked_up(self, presented: bytes, quick: bytes) -> ApiKey | None:
         wanted = digest(self._secret, presented)
         key = (self._keys or {}).get(wanted)
-        return key if key is not None and hmac.compare_digest(key.hmac, wanted) else None
+        if key is None or not hmac.compare_digest(key.hmac, wanted):
+            return None
+        if len(self._found_by) >= _MOST_FOUND:
+            self._found_by.clear()
+        self._found_by[quick] = key
+        return key
 
     def _rates(self, key: ApiKey, now_us: int) -> tuple[tuple[bytes, bytes], ...]:
         headers: tuple[tuple[bytes, bytes], ...] = ()
         if key.requests_per_min is not None:
-            headers += _told(
-                b"requests", _bucket(self._requests, key.key_id, limit=key.requests_per_min), now_us=now_us
-            )
+            headers = _REQUESTS.told(_bucket(self._requests, key.key_id, limit=key.requests_per_min), now_us=now_us)
         if key.tokens_per_min is not None:
-            headers += _told(b"tokens", _bucket(self._tokens, key.key_id, limit=key.tokens_per_min), now_us=now_us)
+            headers += _TOKENS.told(_bucket(self._tokens, key.key_id, limit=key.tokens_per_min), now_us=now_us)
         return headers
 
     # Reservations
@@ -200,12 +214,27 @@ def _bucket(buckets: dict[str, Bucket], key_id: str, *, limit: int) -> Bucket:
     return found
 
 
-def _told(what: bytes, bucket: Bucket, *, now_us: int) -> tuple[tuple[bytes, bytes], ...]:
-    return (
-        (b"x-ratelimit-limit-" + what, b"%d" % bucket.limit),
-        (b"x-ratelimit-remaining-" + what, b"%d" % bucket.remaining(now_us)),
-        (b"x-ratelimit-reset-" + what, duration(bucket.reset_us(now_us))),
-    )
+class _Told:
+    """The headers that tell of one kind of rate."""
+
+    __slots__ = ("_limit", "_remaining", "_reset")
+
+    def __init__(self, what: bytes) -> None:
+        self._limit = b"x-ratelimit-limit-" + what
+        self._remaining = b"x-ratelimit-remaining-" + what
+        self._reset = b"x-ratelimit-reset-" + what
+
+    def told(self, bucket: Bucket, *, now_us: int) -> tuple[tuple[bytes, bytes], ...]:
+        """As OpenAI has them."""
+        return (
+            (self._limit, b"%d" % bucket.limit),
+            (self._remaining, b"%d" % bucket.remaining(now_us)),
+            (self._reset, duration(bucket.reset_us(now_us))),
+        )
+
+
+_REQUESTS: Final = _Told(b"requests")
+_TOKENS: Final = _Told(b"tokens")
 
 
 def _out_of_scope(key: ApiKey, *, api: str, model: str, now_us: int) -> Refusal | None:

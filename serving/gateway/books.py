@@ -24,7 +24,7 @@ from serving.gateway import spending
 from serving.gateway.account_metrics import OPEN_INTENTS, OUTBOX_ROOM, REFRESHED, REFRESHES
 from serving.gateway.accounting import OutboxAccounting
 from serving.gateway.admission import KeyedAdmission
-from serving.gateway.budgets import Budgets
+from serving.gateway.budgets import ASKED_AT_ONCE, Budgets
 from serving.gateway.outbox import Outbox, OutboxLimits
 from serving.gateway.records import Accounting, Admission
 from serving.gateway.restoring import unsettled
@@ -35,6 +35,7 @@ from tokenledger.process import default_context
 log = logger("serving.gateway.books")
 
 MIB: Final = 1024 * 1024
+_CATCHING_UP_MS: Final = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +94,8 @@ class Books:
             clock_us=clock_us,
             refuse_unpriced=settings.refuse_unpriced,
         )
+        self._behind = False
+        """Whether the ledger may have charged more than it was asked about."""
         self.stale = False
         """Whether nobody looks at the ledger any more."""
         self.admission: Admission = self.keyed
@@ -122,12 +125,14 @@ class Books:
         if access is not None:
             await self._apply_access(access)
         pending = self._budgets.settled()
+        self._behind = False
         charges = await asyncio.to_thread(self._read_charges, pending)
         if charges.whole:
             self._budgets.replace(charges.spent, clock_us())
         else:
             self._budgets.add(charges.spent)
         self._budgets.charged(charges.final)
+        self._behind = len(pending) == ASKED_AT_ONCE and 2 * len(charges.final) >= ASKED_AT_ONCE
         self._budgets.forget(clock_us())
         self._since_us = charges.posted_at_us
         self.keyed.open = True
@@ -178,7 +183,8 @@ class Books:
         try:
             while True:
                 await self.refresh()
-                await asyncio.sleep(self._settings.refresh_interval_ms / 1000)
+                pause_ms = self._settings.refresh_interval_ms
+                await asyncio.sleep(min(pause_ms, _CATCHING_UP_MS) / 1000 if self._behind else pause_ms / 1000)
         finally:
             self.stale = True
 

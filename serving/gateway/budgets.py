@@ -14,7 +14,9 @@ from typing import Final, NamedTuple
 from ledger.api_keys import Budget
 
 _PERIODS_KEPT: Final = 3
-_ASKED_AT_ONCE: Final = 20_000
+_MOST_KEPT: Final = 4_096
+ASKED_AT_ONCE: Final = 1_000
+"""Attempts in one question to the ledger: all of an answer is taken over in one turn of the loop, so it is short."""
 
 
 class AccountKey(NamedTuple):
@@ -62,6 +64,14 @@ class Exhausted(NamedTuple):
     used_usd_pico: int
 
 
+class _Matching(NamedTuple):
+    """What one tenant's feature counts against on one day."""
+
+    day_no: int
+    budgets: tuple[Budget, ...]
+    accounts: tuple[Account, ...]
+
+
 class Spent(NamedTuple):
     """Sums of the ledger in one quarter-hour; a change may be negative."""
 
@@ -78,6 +88,10 @@ class Budgets:
         self._limits: dict[str, tuple[Budget, ...]] = {}
         self._accounts: dict[AccountKey, Account] = {}
         self._holds: dict[str, _Hold] = {}
+        self._settled: dict[str, _Hold] = {}
+        """Of these, those the ledger is asked about; the one it was not asked about for longest comes first."""
+        self._today: dict[tuple[str, str | None], _Matching] = {}
+        """Tenant and feature → what they count against, as long as the day lasts."""
 
     def set_limits(self, budgets: Iterable[Budget]) -> None:
         """These limits hold from now on; attempts under way count against the budgets there were."""
@@ -85,6 +99,7 @@ class Budgets:
         for budget in budgets:
             limits.setdefault(budget.tenant_id, []).append(budget)
         self._limits = {tenant_id: tuple(held) for tenant_id, held in limits.items()}
+        self._today.clear()
 
     def limited(self, tenant_id: str) -> bool:
         """Whether the tenant has a budget at all."""
@@ -100,21 +115,30 @@ class Budgets:
     def _matching(self, tenant_id: str, feature: str | None) -> list[Budget]:
         return [budget for budget in self._limits.get(tenant_id, ()) if budget.feature in {None, feature}]
 
+    def _counted(self, tenant_id: str, feature: str | None, *, at_us: int) -> "_Matching":
+        """What an attempt counts against: months and days alike begin with a day."""
+        found = self._today.get((tenant_id, feature))
+        if found is None or found.day_no != at_us // _DAY_US:
+            if len(self._today) >= _MOST_KEPT:
+                self._today.clear()
+            budgets = tuple(self._matching(tenant_id, feature))
+            accounts = tuple(self._account(budget, at_us) for budget in budgets)
+            found = self._today[tenant_id, feature] = _Matching(at_us // _DAY_US, budgets, accounts)
+        return found
+
     # Attempts
 
     def reserve(
         self, event_id: str, amount_usd_pico: int, *, tenant_id: str, feature: str | None, at_us: int
     ) -> Exhausted | None:
         """Holds the amount in every account it counts against; in none if one of them has no room for it."""
-        accounts = []
-        for budget in self._matching(tenant_id, feature):
-            account = self._account(budget, at_us)
+        _, budgets, accounts = self._counted(tenant_id, feature, at_us=at_us)
+        for account, budget in zip(accounts, budgets, strict=True):
             if account.used_usd_pico + amount_usd_pico > budget.limit_usd_pico:
                 return Exhausted(budget, account.used_usd_pico)
-            accounts.append(account)
         for account in accounts:
             account.held_usd_pico += amount_usd_pico
-        self._holds[event_id] = _Hold(tenant_id, tuple(accounts), amount_usd_pico=amount_usd_pico)
+        self._holds[event_id] = _Hold(tenant_id, accounts, amount_usd_pico=amount_usd_pico)
         return None
 
     def settle(self, event_id: str, cost_usd_pico: int | None) -> None:
@@ -125,13 +149,16 @@ class Budgets:
         hold.settled = True
         if not hold.accounts:
             del self._holds[event_id]
-        elif cost_usd_pico is not None:
+            return
+        self._settled[event_id] = hold
+        if cost_usd_pico is not None:
             self._change(hold, cost_usd_pico)
 
     def release(self, event_id: str) -> None:
         """The attempt was never sent."""
         hold = self._holds.pop(event_id, None)
         if hold is not None:
+            self._settled.pop(event_id, None)
             self._change(hold, 0)
 
     def restore(self, event_id: str, amount_usd_pico: int, *, tenant_id: str, feature: str | None, at_us: int) -> None:
@@ -139,7 +166,7 @@ class Budgets:
         accounts = tuple(self._account(budget, at_us) for budget in self._matching(tenant_id, feature))
         if not accounts or event_id in self._holds:
             return
-        hold = self._holds[event_id] = _Hold(tenant_id, accounts, amount_usd_pico=0)
+        hold = self._holds[event_id] = self._settled[event_id] = _Hold(tenant_id, accounts, amount_usd_pico=0)
         hold.settled = True
         self._change(hold, amount_usd_pico)
 
@@ -152,10 +179,11 @@ class Budgets:
 
     def settled(self) -> list[tuple[str, str]]:
         """Event and tenant of attempts to ask the ledger about: those that were not asked about for longest."""
-        asked = list(islice(((one, hold) for one, hold in self._holds.items() if hold.settled), _ASKED_AT_ONCE))
-        for event_id, hold in asked:
-            del self._holds[event_id]
-            self._holds[event_id] = hold
+        asked = list(islice(self._settled.items(), ASKED_AT_ONCE))
+        if len(asked) < len(self._settled):
+            for event_id, hold in asked:
+                del self._settled[event_id]
+                self._settled[event_id] = hold
         return [(event_id, hold.tenant_id) for event_id, hold in asked]
 
     def replace(self, spent: Iterable[Spent], now_us: int) -> None:
@@ -175,20 +203,26 @@ class Budgets:
 
     def charged(self, final: Iterable[tuple[str, bool]]) -> None:
         """The ledger has the final record of these events; whether with a known cost. Goes with `add` or `replace`."""
+        freed_usd_pico: dict[tuple[Account, ...], int] = {}
         for event_id, cost_known in final:
             hold = self._holds.pop(event_id, None)
             if hold is None:
                 continue
+            self._settled.pop(event_id, None)
             if not cost_known:
                 for account in hold.accounts:
                     account.unknown_usd_pico += hold.amount_usd_pico
-            self._change(hold, 0)
+            freed_usd_pico[hold.accounts] = freed_usd_pico.get(hold.accounts, 0) + hold.amount_usd_pico
+        for accounts, amount_usd_pico in freed_usd_pico.items():
+            for account in accounts:
+                account.held_usd_pico -= amount_usd_pico
 
     def forget(self, now_us: int) -> None:
         """Periods that are over and hold nothing are gone."""
         for key, account in list(self._accounts.items()):
             if not account.held_usd_pico and key.start_us < _long_ago_us(key.period, now_us):
                 del self._accounts[key]
+                self._today.clear()
 
     def used(self) -> dict[AccountKey, int]:
         """What is used of each account."""

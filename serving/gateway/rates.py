@@ -36,7 +36,9 @@ class Bucket:
 
     def remaining(self, now_us: int) -> int:
         """What is left to take."""
-        missing_us = max(self.full_at_us - now_us, 0)
+        missing_us = self.full_at_us - now_us
+        if missing_us <= 0:
+            return self.limit
         return max(int((MINUTE_US - missing_us) * self.limit / MINUTE_US + 1e-6), 0)
 
     def reset_us(self, now_us: int) -> int:

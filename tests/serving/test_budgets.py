@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger.api_keys import Budget
 from serving.gateway.accounting import OutboxAccounting
-from serving.gateway.budgets import Budgets, period_start_us
+from serving.gateway.budgets import ASKED_AT_ONCE, Budgets, period_start_us
 from serving.gateway.envelopes import raw_event
 from serving.gateway.outbox import Outbox, OutboxLimits
 from serving.gateway.records import Intent, Refusal
@@ -224,3 +225,17 @@ def test_a_new_day_has_the_whole_limit_and_a_late_settlement_counts_in_the_day_i
     door.settle(late, 7, tokens=None)
     used = {account.start_us: amount for account, amount in budgets.used().items()}
     assert used[period_start_us("day", STARTED_AT_US)] == 7
+
+
+def test_more_attempts_than_one_question_holds_are_asked_about_in_turn() -> None:
+    budgets = Budgets()
+    budgets.set_limits([Budget(tenant_id="acme", period="month", limit_usd_pico=10**9)])
+    names = [f"e{number}" for number in range(2 * ASKED_AT_ONCE + 500)]
+    for name in names:
+        assert budgets.reserve(name, 1, tenant_id="acme", feature=None, at_us=STARTED_AT_US) is None
+        budgets.settle(name, 1)
+    asked = [name for _ in range(3) for name, _ in budgets.settled()]
+    assert len(asked) == 3 * ASKED_AT_ONCE
+    assert set(asked) == set(names)
+    budgets.charged([(name, True) for name in asked[:ASKED_AT_ONCE]])
+    assert sum(budgets.used().values()) == len(names) - ASKED_AT_ONCE
