@@ -55,6 +55,8 @@ def _create_roles(connection: Admin) -> None:
     for name, options in _ROLES:
         if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,)).fetchone() is None:
             connection.execute(sql.SQL("CREATE ROLE {} {}").format(sql.Identifier(name), options))
+    # Exclusion constraints compare texts and ranges together; making an extension is not the owner's to do.
+    connection.execute("CREATE EXTENSION IF NOT EXISTS btree_gist")
     connection.execute("GRANT CREATE, USAGE ON SCHEMA public TO owner")
     connection.execute("GRANT USAGE ON SCHEMA public TO writer, app, analyst, features, keeper, gateway")
     connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")

@@ -21,11 +21,12 @@ def add_book_arguments(parser: argparse.ArgumentParser) -> None:
 
 def book_for(options: argparse.Namespace) -> PriceBook:
     """The book. Raises ValueError or OSError that says what is wrong with the file or the time."""
-    book = packaged_book() if not options.prices else build_book(overlay=read_overlay(_parsed(options.prices)))
+    book = packaged_book() if not options.prices else build_book(overlay=read_overlay(parsed(options.prices)))
     return book.as_of(instant_us(options.known_at, "--known-at")) if options.known_at else book
 
 
-def _parsed(path: str) -> Any:
+def parsed(path: str) -> Any:
+    """What a JSON or YAML file holds. Raises ValueError or OSError."""
     content = Path(path).read_bytes()
     try:
         return msgspec.json.Decoder(float_hook=Decimal).decode(content)
