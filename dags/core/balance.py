@@ -24,9 +24,10 @@ def quotas(counts: Mapping[str, int], rows: int) -> dict[str, int]:
     left, given = min(rows, sum(counts.values())), dict.fromkeys(counts, 0)
     while left:
         open_groups = sorted(name for name in counts if given[name] < counts[name])
-        share, rest = divmod(left, len(open_groups))
-        for at, name in enumerate(open_groups):
-            more = min(share + (at < rest), counts[name] - given[name])
+        share = left // len(open_groups)
+        # Fewer rows than groups are left only once: all open groups have had the same number until then.
+        for name in open_groups if share else open_groups[:left]:
+            more = min(max(share, 1), counts[name] - given[name])
             given[name] += more
             left -= more
     return given

@@ -1,0 +1,1 @@
+"""Tests of datasets, scores, drift and their DAGs."""
