@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-gateway test check up airflow down status logs bench faults
+.PHONY: help setup demo demo-gateway demo-cascade test check up airflow down status logs bench faults
 
 # uv from the PATH, else the one `make setup` put into .local/tools. Looked up when used.
 export UV = $(shell command -v uv || echo $(CURDIR)/.local/tools/bin/uv)
@@ -23,6 +23,9 @@ demo: setup ## real recorded traffic through Kafka, Flink and the ledger, and it
 
 demo-gateway: setup ## the OpenAI SDK through the gateway, one upstream degrading, every cent in the ledger
 	@$(RUN) python -m infra.demo_gateway
+
+demo-cascade: setup ## the same questions twice, all to the frontier model and through the cascade
+	@$(RUN) python -m infra.demo_cascade
 
 test: check ## everything that proves it, with real servers
 	@$(RUN) pytest -n 2 -m slow $(QUICK)

@@ -7,13 +7,11 @@ gateway of its own, on its own port: the configuration of the stack's belongs to
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 import textwrap
 import time
 import urllib.request
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -23,11 +21,12 @@ from feature_repo.online import Features, OnlineReader, Status
 from feature_repo.settings import RedisSettings
 from infra.demo_callers import Caller, Crowd, Journal
 from infra.demo_telling import explain_stream, heading, say_next, vectors
+from infra.demo_workshop import Workshop, now_us
 from infra.local.layout import HOST, Layout
 from infra.local.place import layout_of
 from infra.local.stack import NotReady, Stack
 from ledger import api_keys
-from ledger.api_keys import ApiKey, Budget
+from ledger.api_keys import Budget
 from ledger.reconcile import compare
 from tokenledger.records.features import MINUTE_US, TrafficFeatures
 
@@ -35,7 +34,6 @@ _VIEW, _MODEL = "model_traffic_1m", ("openai", "gpt-4o-mini")
 _ENOUGH_BEFORE_S = 12.0
 _TOLD_EVERY_S = 10.0
 _WINDOW_TOLD_WITHIN_S = 30.0
-_ACCOUNTED_WITHIN_S = 60.0
 _BUDGET_USD_PICO = 1_200_000_000  # 0.0012 USD
 _DEGRADED = {"slowdown": 5.0, "faults": {"server_error": 0.2, "rate_limited": 0.15}}
 
@@ -113,18 +111,16 @@ class GatewayDemo:
     """One run against one stack."""
 
     def __init__(self, layout: Layout, held: ExitStack) -> None:
+        self._shop = Workshop(layout, held, name="demo-gateway")
         self._layout = layout
-        self._held = held
-        self._folder = layout.root / "demo-gateway"
-        self._environment = os.environ | layout.client_environment()
-        self._run = time.strftime("%m%d-%H%M%S", time.gmtime())
+        self._folder = self._shop.folder
+        self._run = self._shop.run
         self._journal = Journal(self._folder / f"journal-{self._run}.jsonl")
         self._ports: dict[str, Any] = {}
         self._url = ""
 
     def run(self) -> bool:
         """Every step with its heading; whether all totals agree to the pico-dollar."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         heading("1 of 6", "The stack: Kafka, Flink, Postgres, Redis, ledger, features")
         Stack(self._layout, lambda line: print(f"  {line}", flush=True)).up()
         heading("2 of 6", "Three simulated upstreams, a gateway before them, two tenants with keys and a budget")
@@ -134,13 +130,13 @@ class GatewayDemo:
         before, after = asyncio.run(self._load(callers))
         heading("4 of 6", f"What the stream knows of {' '.join(_MODEL)}, read from Redis as the gateway reads it")
         vectors(before, after)
-        self._wait_until_accounted()
+        self._shop.wait_until_accounted(self._journal.answered)
         heading("5 of 6", "One streamed request, from the ledger")
         with psycopg.connect(self._layout.dsn("analyst")) as connection:
             explain_stream(connection, self._journal.last_stream)
         heading("6 of 6", "The law: what callers were told, what budgets allowed, what the ledger says")
         agreed = self._agrees()
-        agreed &= self._verify()
+        agreed &= self._shop.verify()
         say_next(os.path.relpath(self._journal.path))
         return agreed
 
@@ -148,35 +144,19 @@ class GatewayDemo:
 
     def _start(self) -> None:
         (self._folder / "tiers.toml").write_text(_TIERS, encoding="utf-8")
-        simulator = self._process("simulator", "serving.simulator", "--config", str(self._folder / "tiers.toml"))
-        assert simulator.stdout is not None  # noqa: S101 - it was asked for
-        self._ports = json.loads(simulator.stdout.readline())
-        with socket.create_server((HOST, 0)) as held:
-            port = held.getsockname()[1]
-        config = self._folder / "gateway.toml"
-        config.write_text(_GATEWAY.format(port=port, **self._ports["tiers"]), encoding="utf-8")
-        self._process("gateway", "serving.gateway", "--config", str(config))
-        self._wait_for(lambda: _answers(f"http://{HOST}:{port}/readyz"), "the gateway to be ready", within_s=30)
-        self._url = f"http://{HOST}:{port}/v1"
-        print(f"  gateway       {self._url}, configuration {os.path.relpath(config)}")
-
-    def _process(self, name: str, module: str, *arguments: str) -> subprocess.Popen[bytes]:
-        log = self._held.enter_context((self._folder / f"{name}.log").open("wb"))
-        command = [str(self._layout.python), "-m", module, *arguments]
-        process = subprocess.Popen(command, env=self._environment, stdout=subprocess.PIPE, stderr=log)
-        self._held.callback(_end, process)
-        return process
+        self._ports = self._shop.simulator(self._folder / "tiers.toml")
+        self._url = self._shop.gateway(_GATEWAY, **self._ports["tiers"])
 
     def _callers(self) -> list[Caller]:
         """The applications, each with a key of its tenant; the second tenant's budget is small."""
         acme, globex = f"acme-{self._run}", f"globex-{self._run}"
         with psycopg.connect(self._layout.dsn("keeper")) as connection:
             keys = {
-                (tenant, feature): self._new_key(connection, tenant=tenant, feature=feature)
+                (tenant, feature): self._shop.new_key(connection, tenant=tenant, feature=feature)
                 for tenant, feature in ((acme, "search"), (acme, "agent"), (acme, "index"), (globex, "chat"))
             }
             budget = Budget(tenant_id=globex, period="day", limit_usd_pico=_BUDGET_USD_PICO)
-            api_keys.set_budget(connection, budget, now_us=_now_us())
+            api_keys.set_budget(connection, budget, now_us=now_us())
         print(f"  {acme}: no budget    {globex}: {_BUDGET_USD_PICO / 1e12:.4f} USD a day")
         own = "Qwen/Qwen2.5-7B-Instruct"
         work = [
@@ -194,16 +174,6 @@ class GatewayDemo:
             for name, tenant, kind, model, pause_s in work
         ]  # fmt: skip
 
-    def _new_key(self, connection: psycopg.Connection[tuple[Any, ...]], *, tenant: str, feature: str) -> str:
-        key_id, key = api_keys.new_key()
-        secret = api_keys.read_secret(self._layout.secrets / "api-keys")
-        stored = ApiKey(
-            key_id=key_id, hmac=api_keys.digest(secret, key.encode()), tenant_id=tenant, name="demo", feature=feature,
-            created_at_us=_now_us(),
-        )  # fmt: skip
-        api_keys.add(connection, stored)
-        return key
-
     # The load
 
     async def _load(self, callers: list[Caller]) -> tuple[Features[TrafficFeatures], Features[TrafficFeatures]]:
@@ -211,10 +181,10 @@ class GatewayDemo:
         over = asyncio.Event()
         await asyncio.sleep(2.5)  # the gateway looks for new keys every two seconds
         working = asyncio.create_task(Crowd(self._url, self._journal, run=self._run).work(callers, over))
-        reader = OnlineReader(RedisSettings.from_environment(self._environment, user="gateway"))
+        reader = OnlineReader(RedisSettings.from_environment(self._shop.environment, user="gateway"))
         await reader.start()
         try:
-            healthy_until_us = _next_minute_us(_now_us() + round(_ENOUGH_BEFORE_S * 1e6))
+            healthy_until_us = _next_minute_us(now_us() + round(_ENOUGH_BEFORE_S * 1e6))
             await self._tell_until(healthy_until_us, "healthy")
             await asyncio.to_thread(self._degrade)
             print("  small is now five times slower and fails a third of its calls", flush=True)
@@ -229,7 +199,7 @@ class GatewayDemo:
 
     async def _tell_until(self, at_us: int, phase: str) -> None:
         self._journal.seconds.clear()
-        while (left_s := (at_us - _now_us()) / 1e6) > 0:
+        while (left_s := (at_us - now_us()) / 1e6) > 0:
             await asyncio.sleep(min(left_s, _TOLD_EVERY_S))
             took = sorted(self._journal.seconds)
             p50 = f"{took[len(took) // 2]:.2f} s" if took else "—"
@@ -246,17 +216,6 @@ class GatewayDemo:
             pass
 
     # The books
-
-    def _wait_until_accounted(self) -> None:
-        """Until every answer a caller got is in the ledger and none of this run is in progress."""
-        answered = self._journal.answered
-
-        def is_there() -> bool:
-            with psycopg.connect(self._layout.dsn("analyst")) as connection:
-                row = connection.execute(_SETTLED, [f"{self._run}-"]).fetchone()
-            return row is not None and row[0] >= answered and not row[1]
-
-        self._wait_for(is_there, f"{answered} calls in the ledger", within_s=_ACCOUNTED_WITHIN_S)
 
     def _agrees(self) -> bool:
         """The journal priced without any server, against the ledger's lines: per tenant, model and meter."""
@@ -280,24 +239,7 @@ class GatewayDemo:
         )
         return True
 
-    def _verify(self) -> bool:
-        command = [str(self._layout.python), "-m", "tokenledger.cli", "verify"]
-        done = subprocess.run(command, env=self._environment, cwd=self._layout.repo, capture_output=True, check=False)
-        print(f"  {done.stdout.decode().strip().splitlines()[-1]}")
-        return done.returncode == 0
 
-    def _wait_for(self, holds: Callable[[], bool], what: str, *, within_s: float) -> None:
-        deadline = time.monotonic() + within_s
-        while not holds():
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"waited {within_s:.0f} s for {what}; logs are in {self._folder}")
-            time.sleep(0.2)
-
-
-_SETTLED = """
-    SELECT count(*) FILTER (WHERE status = 'ok'), count(*) FILTER (WHERE status = 'in_progress')
-    FROM calls WHERE starts_with(user_id, %s)
-"""
 _ATTEMPTS = """
     SELECT status, attempt_role, error_type, count(*), sum(known_cost_usd_pico)::bigint
     FROM calls WHERE starts_with(user_id, %s) GROUP BY 1, 2, 3 ORDER BY 4 DESC
@@ -324,29 +266,8 @@ async def _window(reader: OnlineReader, ended_at_us: int) -> Features[TrafficFea
     raise TimeoutError(f"no features of the minute before {ended_at_us}; see `make logs`")
 
 
-def _now_us() -> int:
-    return time.time_ns() // 1000
-
-
 def _next_minute_us(at_us: int) -> int:
     return -(-at_us // MINUTE_US) * MINUTE_US
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as reply:  # noqa: S310 - always http
-            return bool(reply.status == 200)  # noqa: PLR2004 - the status of all that is well
-    except OSError:
-        return False
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(35)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(5)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,205 @@
+"""`make demo-cascade`: the same questions twice, all to the frontier model and through the cascade; what each cost.
+
+A router is trained and promoted on questions of its own first. Right and wrong are known, as the questions are made;
+what it cost is the ledger's word. Nothing outside this machine is called.
+"""
+
+import asyncio
+import csv
+import os
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import psycopg
+
+from infra.demo_asking import Heard, asked, workload
+from infra.demo_bill import bills, compared, escalated, explained
+from infra.demo_telling import heading
+from infra.demo_workshop import Workshop
+from infra.local.layout import Layout
+from infra.local.place import layout_of
+from infra.local.stack import NotReady, Stack
+from serving.simulator import answering, config, questions
+
+_FLEET: Final = Path(config.__file__).with_name("cascade.toml")
+_POLICY: Final = Path(config.__file__).with_name("cascade_router.toml")
+_TIERS: Final = {"small": "small-a", "medium": "medium-a", "frontier": "frontier-a"}
+_PAIRS, _PAIRS_SEED = 900, 31
+_QUESTIONS, _QUESTIONS_SEED = 400, 77
+_KEYS_KNOWN_AFTER_S: Final = 2.5
+
+_GATEWAY = """
+allowed_hosts = ["127.0.0.1"]
+listen = {{ port = {port} }}
+
+[router]
+policy_file = "{policy}"
+models_dir = "{models}"
+
+[cache]
+folder = "{cache}"
+
+[upstreams.small-a]
+provider = "openai"
+model = "gpt-4.1-nano"
+tier = "small"
+replicas = [{{ url = "http://127.0.0.1:{small_a}/v1" }}]
+[upstreams.small-b]
+provider = "mistral_ai"
+model = "ministral-8b"
+tier = "small"
+replicas = [{{ url = "http://127.0.0.1:{small_b}/v1" }}]
+[upstreams.medium-a]
+provider = "openai"
+model = "gpt-4.1-mini"
+tier = "medium"
+replicas = [{{ url = "http://127.0.0.1:{medium_a}/v1" }}]
+[upstreams.frontier-a]
+provider = "openai"
+model = "gpt-4.1"
+tier = "frontier"
+replicas = [{{ url = "http://127.0.0.1:{frontier_a}/v1" }}]
+
+[routes.frontier]
+upstreams = ["frontier-a"]
+
+[routes.chat]
+upstreams = ["small-a", "medium-a", "frontier-a"]
+[routes.chat.cascade]
+policy = "chat"
+mode = "verify-first"
+second_opinion = "small-b"
+agreement = "normalised"
+[routes.chat.cache]
+exact = true
+semantic = true
+"""
+
+
+def main() -> int:
+    """Exit status: 0 when the cascade was cheaper and the ledger's sums agree; 1 when not."""
+    started_at = time.monotonic()
+    layout = layout_of(os.environ.get("TOKENLEDGER_STACK_ROOT"))
+    try:
+        with ExitStack() as held:
+            held_good = CascadeDemo(layout, held).run()
+    except (NotReady, subprocess.CalledProcessError, TimeoutError, RuntimeError) as failure:
+        print(f"demo: {failure}", file=sys.stderr)
+        return 1
+    print(f"\nDone in {time.monotonic() - started_at:.0f} s.")
+    return 0 if held_good else 1
+
+
+class CascadeDemo:
+    """One run against one stack."""
+
+    def __init__(self, layout: Layout, held: ExitStack) -> None:
+        self._shop = Workshop(layout, held, name="demo-cascade")
+        self._layout = layout
+
+    def run(self) -> bool:
+        """Every step with its heading; whether the cascade was cheaper and the sums agree."""
+        heading("1 of 6", "The stack: Kafka, Flink, Postgres, Redis, ledger, features")
+        Stack(self._layout, lambda line: print(f"  {line}", flush=True)).up()
+        heading("2 of 6", f"A router, trained on {_PAIRS} questions whose answers are known, and promoted")
+        self._train()
+        heading("3 of 6", "Four simulated models of two houses, a gateway, two tenants")
+        url, keys = self._start()
+        heading("4 of 6", f"{_QUESTIONS} requests twice: all to the frontier model, then through the cascade")
+        runs = asyncio.run(self._asked(url, keys))
+        self._shop.wait_until_accounted(sum(len(run.texts) for run in runs))
+        heading("5 of 6", "What they cost, by the ledger; how right they were, by the questions' labels")
+        with psycopg.connect(self._layout.dsn("analyst")) as connection:
+            found = bills(connection, runs, run=self._shop.run)
+            compared(found)
+            heading("6 of 6", "One escalated request: the decision, what it was made from, every attempt, the bill")
+            explained(connection, escalated(connection, keys["cascade"][0]))
+        print()
+        agreed = self._shop.verify()
+        _say_next()
+        return agreed and found[1].cost_usd_pico < found[0].cost_usd_pico
+
+    # The router
+
+    def _train(self) -> None:
+        pairs = self._shop.folder / "pairs.csv"
+        _write_pairs(pairs)
+        columns = [word for tier in _TIERS for word in ("--tier", f"{tier}={tier}")]
+        done = self._shop.command(
+            *("router", "train", str(pairs), *columns, "--models", str(self._shop.folder / "models"), "--promote"),
+            *("--group", "group", "--cost-ratio", "0.05", "--folds", "3", "--draws", "50"),
+        )
+        if done.returncode:
+            raise RuntimeError(done.stderr.decode())
+        told = done.stdout.decode().splitlines()
+        print("\n".join(f"  {line.rstrip()}" for line in (*told[:3], told[-1])))
+
+    # The gateway
+
+    def _start(self) -> tuple[str, dict[str, tuple[str, str]]]:
+        """The gateway's URL, and per run its tenant and key."""
+        folder = self._shop.folder
+        made = {ask.question.prompt: ask.question for ask in workload(_QUESTIONS, seed=_QUESTIONS_SEED)}
+        lines = b"\n".join(map(msgspec.json.encode, questions.labels(list(made.values()))))
+        (folder / "labelled.jsonl").write_bytes(lines)
+        (folder / "tiers.toml").write_text(f'labels = "labelled.jsonl"\n{_FLEET.read_text("utf-8")}', encoding="utf-8")
+        ports = self._shop.simulator(folder / "tiers.toml")["tiers"]
+        (folder / "router.toml").write_bytes(_POLICY.read_bytes())
+        url = self._shop.gateway(
+            _GATEWAY,
+            policy=folder / "router.toml",
+            models=folder / "models",
+            cache=folder / f"cache-{self._shop.run}",
+            **{name.replace("-", "_"): port for name, port in ports.items()},
+        )
+        with psycopg.connect(self._layout.dsn("keeper")) as connection:
+            tenants = {name: f"{name}-{self._shop.run}" for name in ("frontier", "cascade")}
+            return url, {
+                name: (tenant, self._shop.new_key(connection, tenant=tenant, feature="clerk"))
+                for name, tenant in tenants.items()
+            }
+
+    async def _asked(self, url: str, keys: dict[str, tuple[str, str]]) -> list[Heard]:
+        await asyncio.sleep(_KEYS_KNOWN_AFTER_S)  # the gateway looks for new keys every two seconds
+        asks = workload(_QUESTIONS, seed=_QUESTIONS_SEED)
+        runs = []
+        for name, model in (("frontier", "frontier"), ("cascade", "chat")):
+            began_s = time.monotonic()
+            heard = Heard(name, asks)
+            await asked(url, keys[name][1], heard=heard, model=model, run=self._shop.run)
+            failed = ", ".join(f"{count} {kind}" for kind, count in heard.failures.items()) or "none"
+            print(f"  {name:<9} {len(heard.texts)} answers in {time.monotonic() - began_s:.0f} s, failed: {failed}")
+            runs.append(heard)
+        return runs
+
+
+def _write_pairs(path: Path) -> None:
+    """Questions, and whether each tier's model is right, as a labelled data set has it."""
+    fleet = {tier.name: tier for tier in config.load(_FLEET).tiers}
+    made = questions.questions(_PAIRS, seed=_PAIRS_SEED)
+    labels = {label.prompt: label for label in questions.labels(made)}
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("prompt", "group", *_TIERS))
+        for one in made:
+            label = labels[one.prompt]
+            right = (answering.is_right(one.prompt, fleet[name], label=label) for name in _TIERS.values())
+            rows.writerow((one.prompt, one.kind, *map(int, right)))
+
+
+def _say_next() -> None:
+    print(
+        "\nThree things to try next:\n"
+        "  uv run tokenledger router judge --policy my_router.toml      what another policy would have been worth\n"
+        "  uv run python -m benchmarks.cascade      the same economics over 3,000 questions, with intervals\n"
+        "  docs/routing.md      how to read a decision"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
