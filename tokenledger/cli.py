@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "retrain": ("tokenledger.commands.retrain", "train the router anew, judge it on golden pairs, promote it"),
     "router": ("tokenledger.commands.router", "train, judge and promote the router that picks a model tier"),
     "reconcile": ("tokenledger.commands.reconcile", "compare a provider's bill with the ledger, to the pico-dollar"),
+    "periods": ("tokenledger.commands.periods", "close accounting months, and see what came after the close"),
     "verify": ("tokenledger.commands.verify", "prove that the ledger holds every record once and its sums agree"),
     "backfill": ("tokenledger.commands.backfill", "judge a range of raw records again, and send what has no outcome"),
     "lake": ("tokenledger.commands.lake", "manifests of the lake, compaction, retention, erasure"),

@@ -1,24 +1,33 @@
 """The cost table from the ledger: the columns of `tokenledger price`, of every call the stream has stored.
 
+With --as-of, the table as the books stood at an instant; with --changed-since, what was posted after it, and why.
+
 exit status: 0 done; 2 the ledger could not be read.
 """
 
 import argparse
 import csv
 import sys
+from collections.abc import Sequence
 
 import msgspec
 import psycopg
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
+from ledger.as_of import Change, Standing, changes, standing
+from ledger.bills.report import dollars
 from ledger.costs import Row, table
-from ledger.database import connect
+from ledger.database import Connection, connect
 from ledger.settings import Settings
+from tokenledger.commands.books import instant_us
 from tokenledger.commands.cost_table import DEFAULT_BY, UNKNOWN, Sums, parse_by, render
 from tokenledger.commands.stack import environment
 
 _PLAIN_WIDTH = 200
 _FAILED = 2
+_ENDLESS_US = 2**63 - 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--by", metavar="A,B,…", help="group by tenant, feature, model, day, … (default: provider,model)"
     )
+    parser.add_argument("--as-of", metavar="TIME", help="as the books stood then: 2026-01-31 or 2026-01-31T16:00:00Z")
+    parser.add_argument("--changed-since", metavar="TIME", help="what was posted after then (up to --as-of), by cause")
     parser.add_argument("--format", choices=("table", "json", "csv"), default="table", help="default: table")
 
 
@@ -36,6 +47,8 @@ def run(options: argparse.Namespace) -> int:
         with connect(
             Settings.from_environment(environment(), user="analyst"), application="tokenledger-costs"
         ) as connection:
+            if options.as_of or options.changed_since:
+                return _posted(connection, names, options=options)
             rows = table(connection, by=names)
     except psycopg.OperationalError as error:
         print(
@@ -45,6 +58,46 @@ def run(options: argparse.Namespace) -> int:
         return _FAILED
     _WRITERS[options.format](rows, names)
     return 0
+
+
+def _posted(connection: Connection, names: tuple[str, ...], *, options: argparse.Namespace) -> int:
+    """The books at an instant, or what was posted between two."""
+    until_us = instant_us(options.as_of, "--as-of") if options.as_of else _ENDLESS_US
+    rows: Sequence[Standing]
+    if options.changed_since:
+        since_us = instant_us(options.changed_since, "--changed-since")
+        rows = changes(connection, by=names, since_us=since_us, until_us=until_us)
+    else:
+        rows = standing(connection, by=names, until_us=until_us)
+    flat = [
+        dict(zip(names, row.group, strict=True))
+        | ({"cause": row.cause} if isinstance(row, Change) else {})
+        | {"calls": row.calls, "incomplete": row.incomplete_calls, "known_cost_usd_pico": str(row.known_cost_usd_pico)}
+        for row in rows
+    ]
+    if options.format == "json":
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(flat)) + b"\n")
+    elif options.format == "csv":
+        _write_csv(flat, names)
+    else:
+        _posted_table(rows, names)
+    return 0
+
+
+def _posted_table(rows: Sequence[Standing], names: tuple[str, ...]) -> None:
+    table = Table(*names, box=box.SIMPLE_HEAD)
+    if any(isinstance(row, Change) for row in rows):
+        table.add_column("cause")
+    for heading in ("calls", "USD", "incomplete"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        cause = (row.cause,) if isinstance(row, Change) else ()
+        group = (value or UNKNOWN for value in row.group)
+        table.add_row(*group, *cause, f"{row.calls:,}", dollars(row.known_cost_usd_pico), f"{row.incomplete_calls:,}")
+    total_usd_pico = sum(row.known_cost_usd_pico for row in rows)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+    console.print(table)
+    console.print(f"{sum(row.calls for row in rows):,} calls, {dollars(total_usd_pico)} USD")
 
 
 def _table(rows: list[Row], names: tuple[str, ...]) -> None:
@@ -91,7 +144,10 @@ def _json(rows: list[Row], names: tuple[str, ...]) -> None:
 
 
 def _csv(rows: list[Row], names: tuple[str, ...]) -> None:
-    flat = _flat(rows, names)
+    _write_csv(_flat(rows, names), names)
+
+
+def _write_csv(flat: list[dict[str, object]], names: tuple[str, ...]) -> None:
     writer = csv.DictWriter(sys.stdout, fieldnames=list(flat[0]) if flat else list(names))
     writer.writeheader()
     writer.writerows(flat)
