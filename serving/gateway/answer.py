@@ -36,7 +36,10 @@ class Answer:
         """0 until something was sent."""
 
     async def whole(self, status: int, body: bytes, *, headers: Headers = (JSON,)) -> None:
-        """A reply in one piece."""
+        """A reply in one piece; as the last event where a stream has begun."""
+        if self.status:
+            await self.end(last=b"data: %b\n\n" % body)
+            return
         incoming, peer = self._incoming, self._incoming.peer
         head = self._head(status, (*headers, (b"content-length", b"%d" % len(body))))
         peer.write(head if incoming.method == "HEAD" else head + body)
@@ -52,7 +55,9 @@ class Answer:
         await self.whole(refusal.http_status, body_of(refusal), headers=(JSON, *refusal.headers))
 
     async def begin(self, headers: Headers = ()) -> None:
-        """A stream begins."""
+        """A stream begins, unless it has."""
+        if self.status:
+            return
         chunks = self._incoming.chunks
         if not chunks:
             self._incoming.keep = False

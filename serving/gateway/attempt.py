@@ -59,9 +59,12 @@ class Attempt:
     __slots__ = (
         "_accounting",
         "_settled",
+        "cost_usd_pico",
         "deployment",
+        "ended_at_us",
         "ended_by",
         "exchange",
+        "input_tokens_seen",
         "intent",
         "sent_at_s",
         "server",
@@ -75,8 +78,14 @@ class Attempt:
         self.deployment = deployment
         self.server = server
         self.exchange: Exchange | None = None
+        self.cost_usd_pico: int | None = None
+        """What it cost, 10⁻¹² USD, once its outcome is told and where that is wholly known."""
         self.ended_by: str | None = None
         """Why it is ended before its end, where we end it."""
+        self.ended_at_us: int | None = None
+        """When its reply was whole, where its outcome is told later."""
+        self.input_tokens_seen: int | None = None
+        """What another upstream counted of the same input."""
         self.sent_at_s = 0.0
         self.timings_us: dict[str, int] = {}
 
@@ -92,15 +101,16 @@ class Attempt:
         error: str | None = None,
         stream: Stream | None = None,
         aborted: bool = False,
+        served: bool | None = None,
     ) -> int | None:
         """Tell what came of it; the known cost, 10⁻¹² USD, where it is wholly known."""
         assert not self._settled, "an attempt has one outcome"  # noqa: S101  (our own mistake, not the world's)
         self._settled = True
         exchange = self.exchange
-        ended_at_us = now_us()
+        ended_at_us = self.ended_at_us or now_us()
         self.timings_us["total"] = max(ended_at_us - self.intent.started_at_us, 0)
         times = tuple(stream.times_us) if stream is not None else ()
-        cost_usd_pico = self._accounting.settle(
+        cost_usd_pico = self.cost_usd_pico = self._accounting.settle(
             self.intent,
             Outcome(
                 event_id=self.intent.event_id,
@@ -113,6 +123,8 @@ class Attempt:
                 aborted=aborted,
                 error_type=error,
                 output_chunks=stream.chunks if stream is not None else 0,
+                served=served,
+                input_tokens_seen=self.input_tokens_seen,
             ),
         )
         self._judge(error)

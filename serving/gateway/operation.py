@@ -3,28 +3,29 @@
 Whatever happens, every intent that became durable gets its one outcome, and the caller gets one answer.
 """
 
-import asyncio
 import random
 import time
 from typing import Final, Protocol
 
-from serving.gateway import metrics
 from serving.gateway.answer import Answer
+from serving.gateway.asking import Asker
 from serving.gateway.attempt import Attempt, now_us
 from serving.gateway.breaker import RetryBudget
+from serving.gateway.cascade import Live, Verification
+from serving.gateway.cascade_configuration import Cascade
+from serving.gateway.checked import deliver, served
 from serving.gateway.choosing import Choice, Features, Plan, replica
-from serving.gateway.configuration import MILLIS_PER_SECOND, Configuration, Route
+from serving.gateway.configuration import Configuration, Route
 from serving.gateway.deadlines import Deadlines, now_s
 from serving.gateway.errors import JSON, refused
 from serving.gateway.fleet import Fleet, Server
 from serving.gateway.incoming import Incoming
+from serving.gateway.meaning import Embed
 from serving.gateway.records import Accounting, Admission, Admitted, Refusal
 from serving.gateway.relay import Failed, relay
 from serving.gateway.requests import Asked
 from serving.gateway.routing import Caller, Router
-from serving.gateway.sending import Errand, Sender
-
-_BACKOFF_MS: Final = (50, 150)
+from serving.gateway.sending import Errand, Sender, Start, may_retry, reason_of
 
 
 class Service(Protocol):
@@ -34,6 +35,7 @@ class Service(Protocol):
     admission: Admission
     choose: Choice
     deadlines: Deadlines
+    embed: Embed | None
     features: Features
     fleet: Fleet
     retries: RetryBudget
@@ -48,10 +50,11 @@ class Operation:
     """One call."""
 
     __slots__ = (
-        "_began_ns",
-        "_began_us",
+        "_base",
+        "_bound",
+        "_first",
         "_headers",
-        "_route_ns",
+        "_start",
         "admitted",
         "answer",
         "api",
@@ -65,19 +68,19 @@ class Operation:
     )
 
     def __init__(self, service: Service, incoming: Incoming, *, answer: Answer, asked: Asked, api: str) -> None:
-        self._began_us = now_us()
-        self._began_ns = time.perf_counter_ns()
-        self._route_ns = 0
+        self._start = Start(now_us(), time.perf_counter_ns())
         self._headers = 0
+        self._base = 0
+        self._first: tuple[str, str | None] = ("primary", None)
         self.service = service
         self.incoming = incoming
         self.answer = answer
         self.asked = asked
         self.api = api
-        # The configuration of the request's beginning holds to its end.
-        self.policy = service.configuration
-        self.deployments = service.fleet.deployments
-        self.sender = Sender(service, incoming, policy=self.policy, api=api, route=asked.model)
+        self.sender = Sender(service, incoming, api=api, route=asked.model)
+        self.policy = self.sender.policy
+        self.deployments = self.sender.deployments
+        self._bound = self.policy.retries.attempts
         self.admitted: Admitted
         self.plan: Plan
 
@@ -98,11 +101,17 @@ class Operation:
             return
         choosing_ns = time.perf_counter_ns()
         self.plan = self.sender.plan = self._planned(route)
-        self._route_ns = time.perf_counter_ns() - choosing_ns
+        self._start = self._start._replace(route_ns=time.perf_counter_ns() - choosing_ns)
         self.service.retries.requested()
-        failed = await self._try_all()
+        failed = await self._tried(route)
         if failed is not None and not incoming.peer.gone:
             await self._give_up(failed)
+
+    async def _tried(self, route: Route) -> Failed | None:
+        """None once the caller has an answer, else the last failure."""
+        if len(self.plan.rungs) < _TWO or route.cascade is None:
+            return await self._try_all(self.plan.upstreams)
+        return await self._checked(route.cascade)
 
     def _planned(self, route: Route) -> Plan:
         service, asked = self.service, self.asked
@@ -120,20 +129,40 @@ class Operation:
         self._headers = len(self.answer.headers)
         return plan
 
-    async def _try_all(self) -> Failed | None:
+    async def _checked(self, cascade: Cascade) -> Failed | None:
+        """The answer of the cheapest tier that passes."""
+        service, asked, sender = self.service, self.asked, self.sender
+        wants_logprobs = cascade.checks.min_logprob is not None
+        asker = Asker(sender, asked, start=self._start, retries=service.retries, min_logprob_wanted=wants_logprobs)
+        verification = Verification(
+            asker, asked, plan=self.plan, cascade=cascade, start=self._start, embed=service.embed
+        )
+        found = await served(self, verification)
+        if not isinstance(found, Live):
+            return found
+        self._start = Start(now_us(), time.perf_counter_ns())
+        self._first = ("escalation", found.reason)
+        self._base = sender.attempts
+        self._bound = min(cascade.attempts, self._base + self._bound)
+        failed = await self._try_all(found.rung.upstreams)
+        if failed is not None and verification.best is not None and not self.answer.status:
+            await deliver(self, verification.best, verification)
+            return None
+        return failed
+
+    async def _try_all(self, upstreams: tuple[str, ...]) -> Failed | None:
         """None once the caller has an answer, else the last failure."""
-        policy = self.policy.retries
+        most = self.policy.retries.attempts_per_upstream
         last: Failed | None = None
-        for name in self.plan.upstreams:
+        for name in upstreams:
             deployment = self.deployments[name]
             tried: list[Server] = []
-            while len(tried) < policy.attempts_per_upstream and self.sender.attempts < policy.attempts:
+            while len(tried) < most and self.sender.attempts < self._bound:
                 server = replica(deployment.servers, tried, now_s=now_s(), draw=random.random)
                 if server is None or (last is not None and not await self._may_retry(last, server, tried=tried)):
                     break
-                failed = await self.sender.attempt(
-                    deployment, server, errand=self._errand(name, last), take=self._relayed
-                )
+                errand = self._errand(last, is_other=name != upstreams[0])
+                failed = await self.sender.attempt(deployment, server, errand=errand, take=self._relayed)
                 if failed is None or failed.is_final:
                     return failed
                 last = failed
@@ -145,36 +174,19 @@ class Operation:
             tell(self.answer, attempt, kept=self._headers)
         return await relay(self, attempt)
 
-    def _errand(self, name: str, last: Failed | None) -> Errand:
-        return Errand(
-            role=self._role(name),
-            reason=None if last is None else reason_of(last),
-            asked=self.asked,
-            began_us=self._began_us,
-            began_ns=self._began_ns,
-            route_ns=self._route_ns,
-        )
-
-    def _role(self, name: str) -> str:
-        if self.sender.attempts == 0:
-            return "primary"
-        return "retry" if name == self.plan.upstreams[0] else "fallback"
+    def _errand(self, last: Failed | None, *, is_other: bool) -> Errand:
+        role, reason = self._first
+        if self.sender.attempts > self._base:
+            role = "fallback" if is_other else "retry"
+        if last is not None:
+            reason = reason_of(last)
+        return Errand(role=role, reason=reason, asked=self.asked, start=self._start)
 
     async def _may_retry(self, last: Failed, server: Server, *, tried: list[Server]) -> bool:
-        """Whether the retry budget has one more; waits a little where the same replica is asked again."""
-        if server in tried:
-            longest_ms = self.policy.retries.longest_wait_ms
-            wait_ms = max(last.retry_after_ms or 0, random.uniform(*_BACKOFF_MS))  # noqa: S311 - no secret
-            if wait_ms > longest_ms:
-                return False
-            await asyncio.sleep(wait_ms / MILLIS_PER_SECOND)
-        if self.incoming.peer.gone:
-            return False
-        if not self.service.retries.take():
-            metrics.RETRIES_DENIED.inc()
+        if not await may_retry(self.sender, self.service.retries, last=last, server=server, tried=tried):
             return False
         # The next attempt begins here; the last one's time is its own.
-        self._began_us, self._began_ns, self._route_ns = now_us(), time.perf_counter_ns(), 0
+        self._start = Start(now_us(), time.perf_counter_ns())
         return True
 
     async def _give_up(self, failed: Failed) -> None:
@@ -185,6 +197,10 @@ class Operation:
             await self.answer.whole(failed.status, failed.body, headers=(JSON, *failed.headers))
 
 
+_TWO: Final = 2
+"""Tiers that a check needs: nobody checks the strongest."""
+
+
 def tell(answer: Answer, attempt: Attempt, *, kept: int) -> None:
     """Headers that say which tier serves; those of an earlier attempt go."""
     tier = attempt.intent.route_tier or ""
@@ -192,16 +208,6 @@ def tell(answer: Answer, attempt: Attempt, *, kept: int) -> None:
         (b"x-tokenledger-tier", tier.encode()),
         (b"x-tokenledger-attempts", b"%d" % attempt.intent.attempt_no),
     ]
-
-
-def reason_of(failed: Failed) -> str:
-    """Why another attempt is made after this one, in one word of a closed set."""
-    if failed.refusal is not None:
-        return failed.refusal.code or "upstream_error"
-    return "rate_limited" if failed.status == _TOO_MANY else "upstream_error"
-
-
-_TOO_MANY: Final = 429
 
 
 def unknown_model(model: str, api: str) -> Refusal:

@@ -136,6 +136,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     """Why nothing usable came back, such as `upstream_connect_timeout`."""
     output_chunks: int = 0
     """Content chunks that were seen, for an estimate where the upstream reports no usage."""
+    served: bool | None = None
+    """Whether this is the answer the caller gets, where several attempts' answers were compared; None elsewhere."""
+    input_tokens_seen: int | None = None
+    """What another upstream counted of the same input, for an estimate where this one was ended before it could."""
 
 
 class OutboxFullError(Exception):
@@ -153,7 +157,6 @@ class Accounting(Protocol):
 
         Never fails and never waits: the outbox keeps room for the outcome of every intent it took.
         """
-
 
     def record(self, intent: Intent, outcome: Outcome) -> None:
         """Takes an answer of the cache: no upstream, no reservation, so nobody waits for the disk.

@@ -16,11 +16,11 @@ from serving.gateway.replies import Facts, facts_of
 from serving.gateway.requests import Asked
 from serving.gateway.sse import Stream
 
-_FIRST_ERROR_STATUS: Final = 400
+FIRST_ERROR_STATUS: Final = 400
 _LARGEST_EVENT_BYTES: Final = 4_194_304
 _AFTER_DONE_S: Final = 1.0
-_TO_CALLER: Final = frozenset({b"openai-processing-ms", b"openai-version"})
-_WITH_ERROR: Final = frozenset({b"retry-after", b"retry-after-ms", b"x-should-retry", *_TO_CALLER})
+TO_CALLER: Final = frozenset({b"openai-processing-ms", b"openai-version"})
+_WITH_ERROR: Final = frozenset({b"retry-after", b"retry-after-ms", b"x-should-retry", *TO_CALLER})
 
 
 class Call(Protocol):
@@ -55,7 +55,7 @@ async def relay(call: Call, attempt: Attempt) -> Failed | None:
     assert exchange is not None  # noqa: S101  (it was sent)
     if call.asked.stream:
         await exchange.head()
-        if exchange.status < _FIRST_ERROR_STATUS and is_stream(exchange):
+        if exchange.status < FIRST_ERROR_STATUS and is_stream(exchange):
             await _stream(call, attempt, exchange=exchange)
             return None
     return await _whole(call, attempt, exchange=exchange)
@@ -69,7 +69,7 @@ def is_stream(exchange: Exchange) -> bool:
 async def _whole(call: Call, attempt: Attempt, *, exchange: Exchange) -> Failed | None:
     body = await exchange.whole(call.policy.limits.reply_bytes)
     facts = facts_of(body)
-    if exchange.status >= _FIRST_ERROR_STATUS or facts is None or facts.error is not None:
+    if exchange.status >= FIRST_ERROR_STATUS or facts is None or facts.error is not None:
         return unusable(attempt, body, facts=facts, retried=call.policy.retries.statuses)
     cost_usd_pico = attempt.settle(facts)
     await answered(call, attempt, body=body, cost_usd_pico=cost_usd_pico)
@@ -81,7 +81,7 @@ def unusable(attempt: Attempt, body: bytes, *, facts: Facts | None, retried: tup
     exchange = attempt.exchange
     assert exchange is not None  # noqa: S101  (it was sent)
     name = attempt.deployment.name
-    if exchange.status >= _FIRST_ERROR_STATUS:
+    if exchange.status >= FIRST_ERROR_STATUS:
         attempt.settle(facts)
         status, shown = from_upstream(exchange.status, body, upstream=name)
         headers = tuple(header for header in exchange.headers if header[0] in _WITH_ERROR)
@@ -105,7 +105,7 @@ async def answered(call: Call, attempt: Attempt, *, body: bytes, cost_usd_pico: 
     """The upstream's bytes, with our headers."""
     exchange = attempt.exchange
     assert exchange is not None  # noqa: S101  (it was sent)
-    kept = [header for header in exchange.headers if header[0] in _TO_CALLER or header[0] == b"content-type"]
+    kept = [header for header in exchange.headers if header[0] in TO_CALLER or header[0] == b"content-type"]
     cost = [] if cost_usd_pico is None else [(b"x-tokenledger-cost", b"%d" % cost_usd_pico)]
     await call.answer.whole(exchange.status, body, headers=(*kept, *served_by(attempt), *cost))
 
@@ -121,7 +121,7 @@ def served_by(attempt: Attempt) -> Headers:
 async def _stream(call: Call, attempt: Attempt, *, exchange: Exchange) -> None:
     """Events as they come. The outcome is told before the caller's last byte is sent."""
     stream = Stream(usage_wanted=call.asked.usage_wanted or not attempt.deployment.spec.ask_for_usage)
-    kept = tuple(header for header in exchange.headers if header[0] in _TO_CALLER)
+    kept = tuple(header for header in exchange.headers if header[0] in TO_CALLER)
     await call.answer.begin((*served_by(attempt), *kept))
     pump = Pump(call, exchange, stream=stream)
     error = await pump.run()

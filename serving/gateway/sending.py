@@ -4,20 +4,22 @@ Whatever happens, an intent that became durable gets its one outcome: from whoev
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from serving.gateway import metrics
 from serving.gateway.attempt import Attempt, with_reservation
+from serving.gateway.breaker import RetryBudget
 from serving.gateway.choosing import Plan
 from serving.gateway.configuration import MILLIS_PER_SECOND, Configuration
 from serving.gateway.connection import Exchange, UpstreamError
 from serving.gateway.deadlines import Deadlines, now_s
 from serving.gateway.errors import refused
-from serving.gateway.fleet import Deployment, Server
+from serving.gateway.fleet import Deployment, Fleet, Server
 from serving.gateway.ids import new_id
 from serving.gateway.incoming import Incoming
 from serving.gateway.records import Accounting, Admission, Admitted, Intent, OutboxFullError, Refusal
@@ -29,6 +31,19 @@ Take = Callable[[Attempt], Awaitable[T]]
 """Takes the reply to an attempt that was sent. Raises UpstreamError."""
 
 _STOPPED: Final = "gateway_stopped"
+_BACKOFF_MS: Final = (50, 150)
+_TOO_MANY: Final = 429
+
+
+class Start(NamedTuple):
+    """When an attempt began: for the operation's first, when the operation did."""
+
+    us: int
+    """µs UTC."""
+    ns: int
+    """The same on the clock that durations are taken by."""
+    route_ns: int = 0
+    """How long the choice took."""
 
 
 class Errand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -40,12 +55,10 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Why, where it is not the first."""
     asked: Asked
     """What is asked."""
-    began_us: int
-    """When it began, µs UTC."""
-    began_ns: int
-    """The same on the clock that durations are taken by."""
-    route_ns: int = 0
-    """How long the choice took."""
+    start: Start
+    """When it began."""
+    intended: Callable[[Attempt], None] | None = None
+    """Told of the attempt as soon as its intent is durable."""
 
 
 class Service(Protocol):
@@ -54,6 +67,11 @@ class Service(Protocol):
     accounting: Accounting
     admission: Admission
     deadlines: Deadlines
+    fleet: Fleet
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration at work."""
 
 
 class Sender:
@@ -73,14 +91,16 @@ class Sender:
         "service",
     )
 
-    def __init__(self, service: Service, incoming: Incoming, *, policy: Configuration, api: str, route: str) -> None:
+    def __init__(self, service: Service, incoming: Incoming, *, api: str, route: str) -> None:
         self._exchanges: list[Exchange] = []
         self._is_decided = False
         self.attempts = 0
         """How many were intended."""
         self.service = service
         self.incoming = incoming
-        self.policy = policy
+        # The configuration of the request's beginning holds to its end.
+        self.policy = service.configuration
+        self.deployments = service.fleet.deployments
         self.api = api
         self.route = route
         self.admitted: Admitted
@@ -112,7 +132,7 @@ class Sender:
             is_over = True
         finally:
             if not is_over and not attempt.settled:  # the process ends, nobody needs it any more, or we have a defect
-                attempt.settle(error=attempt.ended_by or _STOPPED, aborted=True)
+                attempt.settle(error=attempt.ended_by or _STOPPED, aborted=attempt.exchange is not None)
                 if attempt.exchange is not None:
                     attempt.exchange.fail(_STOPPED)
         return taken
@@ -132,10 +152,12 @@ class Sender:
             self.service.admission.release(intent)
             return refused(503, "the call cannot be accounted for now; try again later", code="outbox_full")
         attempt = Attempt(self.service.accounting, intent, deployment=deployment, server=server)
-        admitted_ns = time.perf_counter_ns() - errand.began_ns
-        attempt.timings_us["admit"] = (admitted_ns - errand.route_ns) // 1_000
-        attempt.timings_us["route"] = errand.route_ns // 1_000
+        admitted_ns = time.perf_counter_ns() - errand.start.ns
+        attempt.timings_us["admit"] = (admitted_ns - errand.start.route_ns) // 1_000
+        attempt.timings_us["route"] = errand.start.route_ns // 1_000
         metrics.admit_seconds(self.route).observe(admitted_ns / 1e9)
+        if errand.intended is not None:
+            errand.intended(attempt)
         return attempt
 
     def _intent(self, deployment: Deployment, server: Server, *, errand: Errand) -> Intent:
@@ -169,7 +191,7 @@ class Sender:
             billing_account=spec.billing_account,
             service_tier=asked.service_tier,
             stream=asked.stream,
-            started_at_us=errand.began_us,
+            started_at_us=errand.start.us,
             input_tokens_estimate=asked.most_input_tokens(spec.image_tokens_limit),
             output_tokens_limit=asked.most_output_tokens(spec.output_tokens_limit) if self.api == "chat" else 0,
             reserved_usd_pico=0,
@@ -252,3 +274,26 @@ class Sender:
         # A server may close a connection it kept at any time; a request that crosses that is never processed.
         is_final = self.incoming.peer.gone or not (reused and kind == "upstream_closed_unanswered")
         return Failed(refusal=refusal, is_final=is_final)
+
+
+async def may_retry(sender: Sender, retries: RetryBudget, *, last: Failed, server: Server, tried: list[Server]) -> bool:
+    """Whether the retry budget has one more; waits a little where the same replica is asked again."""
+    if server in tried:
+        longest_ms = sender.policy.retries.longest_wait_ms
+        wait_ms = max(last.retry_after_ms or 0, random.uniform(*_BACKOFF_MS))  # noqa: S311 - no secret
+        if wait_ms > longest_ms:
+            return False
+        await asyncio.sleep(wait_ms / MILLIS_PER_SECOND)
+    if sender.incoming.peer.gone:
+        return False
+    if not retries.take():
+        metrics.RETRIES_DENIED.inc()
+        return False
+    return True
+
+
+def reason_of(failed: Failed) -> str:
+    """Why another attempt is made after this one, in one word of a closed set."""
+    if failed.refusal is not None:
+        return failed.refusal.code or "upstream_error"
+    return "rate_limited" if failed.status == _TOO_MANY else "upstream_error"

@@ -12,6 +12,7 @@ from serving.gateway.configuration import Configuration, ConfigurationError, con
 from serving.gateway.deadlines import Deadlines
 from serving.gateway.fleet import Fleet
 from serving.gateway.health import Model, Unknown
+from serving.gateway.meaning import Embed
 from serving.gateway.records import Accounting, Admission
 from serving.gateway.routing import Router
 
@@ -43,6 +44,8 @@ class Gateway:
         self.admission = admission
         self.features: Features = features or Unknown()
         self.choose: Choice = choose
+        self.embed: Embed | None = None
+        """Makes vectors of answers, where some route compares them by meaning."""
         self.deadlines = Deadlines()
         self.fleet = Fleet(configuration, self.deadlines)
         self.router = Router(configuration.router, configuration) if configuration.router is not None else None
