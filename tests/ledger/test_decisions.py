@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ledger import decisions
 from tests.ledger.books import Books
 from tests.ledger.samples import NOW_US, call, decision, priced
 from tokenledger.records import PricedCall
@@ -85,3 +86,16 @@ def test_a_decision_survives_a_better_record_of_the_same_call(books: Books) -> N
     books.write(outcome)
 
     assert one_row(books, "attempts", "served_tier", "features_age_us") == (1, "small", 60_000_000)
+
+
+def test_decisions_are_read_back_for_judging_but_not_those_of_shadow_mode(books: Books) -> None:
+    shadow = attempt(1, "primary", tokens=1, event_id="s1", event_key="gw#s1", operation_id="op-2",
+                     decision=decision(decision_id="d-2", mode="shadow"))  # fmt: skip
+    books.write(*escalated(), priced(shadow.call, offset=9))
+
+    [found] = decisions.read(books.connection, since_us=0, route=None, most=10)
+
+    assert found.decision == decision()
+    assert (found.incurred_cost_usd_pico, found.escalated, found.total_us) == (54 * 2_000, True, 2_400_000)
+    assert decisions.read(books.connection, since_us=0, route="another", most=10) == []
+    assert decisions.read(books.connection, since_us=NOW_US + 3_600_000_000, route="chat", most=10) == []

@@ -4,6 +4,7 @@
   tokenledger router train    pairs.csv --tier small=small_ok --tier large=large_ok
   tokenledger router promote VERSION
   tokenledger router list
+  tokenledger router judge --policy other.toml
 
 A labelled pair is a line of a CSV file: a prompt, and per tier how good its answer was (0 to 1, or true and false).
 
@@ -12,20 +13,19 @@ exit status: 0 done; 2 files or options cannot be used.
 
 import argparse
 import statistics
-import sys
 from pathlib import Path
 from typing import Final
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from serving.router import evaluation, pairs, training, versions
 from serving.router.evaluation import Line, Report, Terms
 from serving.router.pairs import Columns, Pair
+from tokenledger.commands import router_judge
+from tokenledger.commands.router_tables import console, percent
 
 _DONE: Final = 0
-_PLAIN_WIDTH: Final = 120
 _MODELS: Final = Path("models") / "router"
 _FIGURES: Final = ("apgr", "cpt50", "cpt80", "saved_at_95", "saved_at_99", "saved_at_100")
 
@@ -51,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listed = actions.add_parser("list", help="the versions")
     _takes_models(listed)
     listed.set_defaults(act=_list)
+    other = actions.add_parser("judge", help="what another policy would have been worth, by logged decisions")
+    router_judge.add_arguments(other)
+    other.set_defaults(act=router_judge.run)
 
 
 def _takes_models(parser: argparse.ArgumentParser) -> None:
@@ -147,7 +150,7 @@ def _list(options: argparse.Namespace) -> int:
         mark = "yes" if version == serving else ""
         area = f"{line['curve']['apgr']:.3f}"
         table.add_row(version, mark, f"{card.pairs:,}", " < ".join(card.tiers), area, f"{low:.3f} - {high:.3f}")
-    _console().print(table)
+    console().print(table)
     return _DONE
 
 
@@ -155,8 +158,8 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _print(report: Report) -> None:
-    console = _console()
-    console.print(
+    out = console()
+    out.print(
         f"{report.pairs:,} pairs, mean quality {report.weak_quality:.3f} and {report.strong_quality:.3f}, "
         f"a weak call costs {report.cost_ratio:g} of a strong one"
     )
@@ -165,35 +168,27 @@ def _print(report: Report) -> None:
     )
     for line in report.lines:
         table.add_row(*_row(line))
-    console.print(table)
+    out.print(table)
     if report.shuffled:
         mean, spread = statistics.fmean(report.shuffled), statistics.pstdev(report.shuffled)
-        console.print(f"APGR over {len(report.shuffled)} other divisions: {mean:.3f}, standard deviation {spread:.3f}")
+        out.print(f"APGR over {len(report.shuffled)} other divisions: {mean:.3f}, standard deviation {spread:.3f}")
     floors = Table("quality floor", "to the strongest", "gap recovered", "quality", "saved", box=None)
     for one in report.settings:
         floors.add_row(
             f"{one.quality_floor:.2f}",
-            *map(_percent, (one.strong_share, one.recovered)),
+            *map(percent, (one.strong_share, one.recovered)),
             f"{one.quality:.3f}",
-            _percent(one.saved),
+            percent(one.saved),
         )
-    console.print(floors)
-    stable = ", ".join(f"{edit} {_percent(share)}" for edit, share in report.stable.items())
-    console.print(f"calibration error: gain {report.gain_error:.3f}, worse {report.worse_error:.3f}")
-    console.print(f"unlike the training prompts: {_percent(report.far_share)}")
-    console.print(f"same side of the median after an edit: {stable}")
+    out.print(floors)
+    stable = ", ".join(f"{edit} {percent(share)}" for edit, share in report.stable.items())
+    out.print(f"calibration error: gain {report.gain_error:.3f}, worse {report.worse_error:.3f}")
+    out.print(f"unlike the training prompts: {percent(report.far_share)}")
+    out.print(f"same side of the median after an edit: {stable}")
 
 
 def _row(line: Line) -> list[str]:
     low, high = line.intervals["apgr"]
     first, *others = (getattr(line.curve, figure) for figure in _FIGURES)
-    ahead = "" if line.name == evaluation.ROUTER else f"{_percent(line.ahead)} of draws"
-    return [line.name, f"{first:.3f}", f"{low:.3f} - {high:.3f}", *map(_percent, others), ahead]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _console() -> Console:
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+    ahead = "" if line.name == evaluation.ROUTER else f"{percent(line.ahead)} of draws"
+    return [line.name, f"{first:.3f}", f"{low:.3f} - {high:.3f}", *map(percent, others), ahead]
