@@ -63,7 +63,7 @@ def airflow_environment(layout: Layout) -> dict[str, str]:
         "TOKENLEDGER_STACK_PYTHON": str(layout.python),
         # A changed configuration is a changed program: supervisor starts it again.
         "TOKENLEDGER_AIRFLOW_SETTINGS": _digest(airflow_cfg(layout, dict.fromkeys(SECRETS, ""))),
-        "PYTHONPATH": str(layout.repo),
+        "PYTHONPATH": f"{layout.repo}:{layout.repo / 'infra' / 'airflow'}",
         "PATH": f"{layout.airflow_python.parent}:/usr/local/bin:/usr/bin:/bin",
         "NO_COLOR": "1",
     }
