@@ -23,6 +23,7 @@ PAIR: Final = "pair"
 _Shape = Callable[[Attempt, dict[str, Any], dict[str, Any]], dict[str, Any]]
 
 _LINE: Final = msgspec.json.Encoder(order="deterministic")
+_LINE_ENDS: Final = tuple((chr(point).encode(), b"\\u%04x" % point) for point in (0x85, 0x2028, 0x2029))
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -180,6 +181,14 @@ _MAKERS: Final[Mapping[str, Callable[[Sequence[Attempt], Recipe], Iterator[Candi
 }
 
 
+def one_line(row: dict[str, Any]) -> bytes:
+    """JSON that is one line for every reader, those too that break lines where Unicode says so."""
+    line = _LINE.encode(row)
+    for said, escaped in _LINE_ENDS:
+        line = line.replace(said, escaped)
+    return line
+
+
 def _candidate(
     kind: str,
     sources: Sequence[Attempt],
@@ -193,7 +202,7 @@ def _candidate(
     return Candidate(
         kind=kind,
         side=side(split_key(text, recipe.split), recipe.split) if recipe.kind == "finetune" else "",
-        line=line if isinstance(line, bytes) else _LINE.encode(line),
+        line=line if isinstance(line, bytes) else one_line(line),
         says=words.normal(says),
         asks=words.normal(words.prompt(sources[0].messages)),
         about=About(

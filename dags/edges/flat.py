@@ -107,16 +107,14 @@ def flat(folder: Path, lake: Path, *, window: io.Window, memory: str) -> Iterato
         "temp_directory": str(folder / "spill"),
         "threads": "2",
     }
-    connection = duckdb.connect(str(folder / "flat.duckdb"), config=config)
     try:
-        _keep(connection, "CREATE TABLE calls AS SELECT * FROM incoming", _calls(lake, window))
-        _keep(connection, "CREATE TABLE shapes AS SELECT * FROM incoming", _shapes(lake, window))
-        connection.execute(_JOIN)
-        yield Flat(connection)
+        with duckdb.connect(str(folder / "flat.duckdb"), config=config) as connection:
+            _keep(connection, "CREATE TABLE calls AS SELECT * FROM incoming", _calls(lake, window))
+            _keep(connection, "CREATE TABLE shapes AS SELECT * FROM incoming", _shapes(lake, window))
+            connection.execute(_JOIN)
+            yield Flat(connection)
     except duckdb.Error as error:
         raise OSError(f"counting in {folder}: {error}") from error
-    finally:
-        connection.close()
 
 
 def _keep(connection: duckdb.DuckDBPyConnection, statement: str, incoming: pa.RecordBatchReader) -> None:

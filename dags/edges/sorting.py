@@ -175,10 +175,8 @@ def sorter(folder: Path, *, memory: str = MEMORY) -> Iterator[Sorter]:
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
     }
-    connection = duckdb.connect(str(folder / "sorting.duckdb"), config=config)
     try:
-        yield Sorter(connection)
+        with duckdb.connect(str(folder / "sorting.duckdb"), config=config) as connection:
+            yield Sorter(connection)
     except duckdb.Error as error:
         raise OSError(f"sorting in {folder}: {error}") from error
-    finally:
-        connection.close()
