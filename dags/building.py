@@ -6,6 +6,7 @@ from airflow.sdk import Asset
 
 from dags.running import Command, tokenledger
 
+_RECIPE = "$TOKENLEDGER_RECIPES/{{ params.recipe }}.toml"
 NOTHING_STATUS = 3
 """How `datasets build` ends when no row is left."""
 
@@ -15,7 +16,7 @@ def built(*, task_id: str) -> Command:
     return tokenledger(
         "datasets",
         "build",
-        "$TOKENLEDGER_RECIPES/{{ params.recipe }}.toml",
+        _RECIPE,
         options={
             "--lake": "$TOKENLEDGER_LAKE",
             "--datasets": "$TOKENLEDGER_DATASETS",
@@ -24,6 +25,7 @@ def built(*, task_id: str) -> Command:
             "--until": "{{ params.until }}",
         },
         nothing_status=NOTHING_STATUS,
+        needs=_RECIPE,
         task_id=task_id,
         pool="lake",
         execution_timeout=timedelta(hours=2),

@@ -18,6 +18,8 @@ with described(
     params={
         "since": moment("Calls from then on (default: the day before the run)"),
         "until": moment("Calls before then (default: the day of the run)"),
+        "reference_since": moment("First reference: from then on (default: eight days before the run)"),
+        "reference_until": moment("First reference: before then (default: the day before the run)"),
     },
 ):
     reference = tokenledger(
@@ -26,8 +28,8 @@ with described(
         options={
             "--drift": "$TOKENLEDGER_DRIFT",
             "--lake": "$TOKENLEDGER_LAKE",
-            "--since": given_or_day("since", days_before=8),
-            "--until": given_or_day("until", days_before=1),
+            "--since": given_or_day("reference_since", days_before=8),
+            "--until": given_or_day("reference_until", days_before=1),
         },
         unless="$TOKENLEDGER_DRIFT/reference",
         task_id="reference",

@@ -41,10 +41,11 @@ class Command(BaseOperator):  # type: ignore[misc]  # the type checker cannot se
 
     `$TOKENLEDGER_…` in either is the worker's setting. A command that ends with `nothing_status` had nothing to do:
     its task is skipped, and so is what needs its result; one that ends with `final_status` gave a verdict that another
-    try would only repeat. A command whose result `unless` is there is not run.
+    try would only repeat. A command whose result `unless` is there is not run; one that `needs` a file is skipped
+    while it is not there.
     """
 
-    template_fields: Sequence[str] = ("words", "options")
+    template_fields: Sequence[str] = ("words", "options", "needs")
     ui_color = "#e8f0fe"
 
     def __init__(
@@ -55,6 +56,7 @@ class Command(BaseOperator):  # type: ignore[misc]  # the type checker cannot se
         nothing_status: int | None = None,
         final_status: int | None = None,
         unless: str = "",
+        needs: str = "",
         **airflow: Any,
     ) -> None:
         super().__init__(**airflow)
@@ -63,6 +65,7 @@ class Command(BaseOperator):  # type: ignore[misc]  # the type checker cannot se
         self.nothing_status = nothing_status
         self.final_status = final_status
         self.unless = unless
+        self.needs = needs
         self._hook: Any = None
 
     def execute(self, context: Any) -> str | None:
@@ -73,6 +76,8 @@ class Command(BaseOperator):  # type: ignore[misc]  # the type checker cannot se
         if self.unless and Path(settled(self.unless, os.environ)).exists():
             self.log.info("%s is there already; nothing is run", self.unless)
             return None
+        if self.needs and not Path(settled(self.needs, os.environ)).exists():
+            raise AirflowSkipException(f"{settled(self.needs, os.environ)} is not there; nothing is run until it is")
         self._hook = SubprocessHook()
         ended = self._hook.run_command(
             command=argv(self.words, self.options, os.environ), env=environment(os.environ), cwd=str(REPO)

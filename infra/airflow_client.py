@@ -40,10 +40,10 @@ class Airflow:
     @classmethod
     def signed_in(cls, url: str, user: str, *, password: str) -> Self:
         """Signed in. Raises Refused."""
-        answer = cls(url).ask("POST", "/auth/token", {"username": user, "password": password})
+        answer = cls(url).ask("POST", "/auth/token", body={"username": user, "password": password})
         return cls(url, token=answer["access_token"])
 
-    def ask(self, method: str, path: str, body: object = None) -> Any:
+    def ask(self, method: str, path: str, *, body: object = None) -> Any:
         """The answer as JSON. Raises Refused, and OSError when nobody answers."""
         headers = {"content-type": "application/json", "accept": "application/json"}
         if self._token:
@@ -58,11 +58,11 @@ class Airflow:
 
     def unpause(self, dag_id: str, *, paused: bool = False) -> None:
         """Let its runs start, or not."""
-        self.ask("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": paused})
+        self.ask("PATCH", f"/api/v2/dags/{dag_id}", body={"is_paused": paused})
 
     def trigger(self, dag_id: str, **conf: object) -> str:
         """Start a run; its id."""
-        run = self.ask("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf})
+        run = self.ask("POST", f"/api/v2/dags/{dag_id}/dagRuns", body={"logical_date": None, "conf": conf})
         return str(run["dag_run_id"])
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:

@@ -82,7 +82,12 @@ class Commands:
 def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
     made = Commands(tmp_path)
     monkeypatch.setenv("TOKENLEDGER_STACK_PYTHON", str(made.python))
-    for name in ("LAKE", "DATASETS", "SCORES", "DRIFT", "MODELS", "RECIPES"):
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    for name in ("finetune", "eval", "support", "router-pairs"):
+        (recipes / f"{name}.toml").touch()
+    monkeypatch.setenv("TOKENLEDGER_RECIPES", str(recipes))
+    for name in ("LAKE", "DATASETS", "SCORES", "DRIFT", "MODELS"):
         monkeypatch.setenv(f"TOKENLEDGER_{name}", f"/stack/{name.lower()}")
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "a secret of Airflow's")
     return made
