@@ -21,7 +21,7 @@ from serving.gateway import epochs
 from serving.gateway.cursors import Cursor, CursorFile
 from serving.gateway.envelopes import event_key
 from serving.gateway.records import Intent
-from serving.gateway.tailing import Tail
+from serving.gateway.tailing import Place, Tail
 
 _BATCH_S = 0.2
 _SAVE_S = 1.0
@@ -41,10 +41,10 @@ class Behind:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.calls = 0
-        self._tail = Tail(folder)
         self._cursor = CursorFile(folder)
-        self._open: dict[str, Intent] = {}
+        known = self._cursor.cursor
+        self._tail = Tail(folder, Place(known.segment, known.offset))
+        self._open = {intent.event_id: intent for intent in known.open}
         self._saved_s = time.monotonic()
 
     def finished(self) -> list[Intent]:
@@ -57,9 +57,9 @@ class Behind:
                 done.append(intent)
         return done
 
-    def acknowledge(self) -> None:
+    def acknowledge(self, *, at_once: bool = False) -> None:
         """As the shipper does: the cursor durable, then what lies behind it deleted."""
-        if time.monotonic() - self._saved_s < _SAVE_S:
+        if not at_once and time.monotonic() - self._saved_s < _SAVE_S:
             return
         self._saved_s = time.monotonic()
         place = self._tail.place
@@ -83,7 +83,7 @@ def post(connection: Connection, epoch: str, done: list[Intent], *, first: int, 
         amount = len(done) * cost_usd_pico
         cursor.execute("INSERT INTO lines VALUES (1, %s, 1, %s, %s, %s, 1, 1, 0)",
                        (now_us, amount, amount, now_us // 900_000_000))  # fmt: skip
-        cursor.execute("INSERT INTO batches VALUES (%s, %s, %s, 'benchmark')", (now_us, first, len(done)))
+        cursor.execute("INSERT INTO batches VALUES (%s, %s, %s, 'benchmark')", (now_us, first + len(done), len(done)))
 
 
 def _call_rows(count: int, first: int, *, now_us: int, cost_usd_pico: int) -> Iterator[str]:
@@ -105,10 +105,11 @@ def main() -> int:
     asked_to_stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: asked_to_stop.append(number))
     behind: dict[Path, Behind] = {}
-    posted = 0
     with psycopg.connect(dsn, autocommit=True) as connection:
         _prepared(connection)
         connection.execute("SET synchronous_commit = off")
+        found = connection.execute("SELECT coalesce(max(next_id), 0) FROM batches").fetchone()
+        posted = found[0] if found else 0
         while not asked_to_stop and os.getppid() != 1:
             time.sleep(_BATCH_S)
             for folder in epochs.listed(root):
@@ -118,6 +119,8 @@ def main() -> int:
                         post(connection, folder.name, done, first=posted, cost_usd_pico=cost)
                         posted += len(done)
                     epoch.acknowledge()
+        for epoch in behind.values():
+            epoch.acknowledge(at_once=True)
     return 0
 
 

@@ -40,19 +40,18 @@ class OutboxAccounting:
         disk has got its outcome. After OutboxFullError the reservation is the caller's to release; a cancelled one is
         released here, for a cancelled caller may not get to it.
         """
+        outbox, frame = self._outbox, _intent_frame(intent)
+        is_written = False
         try:
-            await self._write(intent)
-        except asyncio.CancelledError:
-            self._admission.release(intent)
-            raise
-
-    async def _write(self, intent: Intent) -> None:
-        frame = _intent_frame(intent)
-        await self._outbox.room_for(frame)
-        try:
-            await self._outbox.write(frame)
-        except (WriteFailedError, asyncio.CancelledError):
-            self._outbox.append(_outcome_frame(unsent(intent, GIVEN_UP)))
+            if not outbox.has_room_for(frame):
+                await outbox.room_for(frame)
+            is_written = True
+            await outbox.write(frame)
+        except (WriteFailedError, asyncio.CancelledError) as failure:
+            if is_written:
+                outbox.append(_outcome_frame(unsent(intent, GIVEN_UP)))
+            if isinstance(failure, asyncio.CancelledError):
+                self._admission.release(intent)
             raise
 
     def settle(self, intent: Intent, outcome: Outcome) -> int | None:

@@ -42,7 +42,7 @@ class KeyedAdmission:
         refuse_unpriced: bool,
     ) -> None:
         self._secret = secret
-        self._epoch = epoch
+        self._key_prefix = event_key(epoch, "")
         self._bounds = bounds
         self._budgets = budgets
         self._clock_us = clock_us
@@ -160,7 +160,7 @@ class KeyedAdmission:
             UNPRICED.inc()
             most = 0
         exhausted = self._budgets.reserve(
-            event_key(self._epoch, intent.event_id),
+            self._key_prefix + intent.event_id,
             most,
             tenant_id=intent.tenant_id,
             feature=intent.feature,
@@ -186,7 +186,7 @@ class KeyedAdmission:
 
     def release(self, intent: Intent) -> None:
         """Gives back the reservation of an attempt that never reached an upstream."""
-        self._budgets.release(event_key(self._epoch, intent.event_id))
+        self._budgets.release(self._key_prefix + intent.event_id)
         self._give_back_tokens(intent, _most_tokens(intent))
 
     def settle(self, intent: Intent, cost_usd_pico: int | None, *, tokens: int | None) -> None:
@@ -195,7 +195,7 @@ class KeyedAdmission:
             UNKNOWN_COST.inc()
         elif cost_usd_pico > intent.reserved_usd_pico and self._budgets.limited(intent.tenant_id):
             ABOVE_RESERVATION.inc()
-        self._budgets.settle(event_key(self._epoch, intent.event_id), cost_usd_pico)
+        self._budgets.settle(self._key_prefix + intent.event_id, cost_usd_pico)
         if tokens is not None:
             self._give_back_tokens(intent, _most_tokens(intent) - tokens)
 

@@ -115,9 +115,13 @@ class Outbox:
 
     # Intents and outcomes
 
+    def has_room_for(self, frame: bytes) -> bool:
+        """Whether there is room for the frame and its outcome."""
+        return self._room_bytes - self._open * OUTCOME_ROOM_BYTES >= len(frame) + OUTCOME_ROOM_BYTES
+
     async def room_for(self, frame: bytes) -> None:
         """Returns when there is room for the frame and its outcome, to be written at once. Raises OutboxFullError."""
-        while self.room_bytes < len(frame) + OUTCOME_ROOM_BYTES:
+        while not self.has_room_for(frame):
             self._prepare()
             if self._preparing is None:
                 message = f"outbox: full at {self._limits.capacity_bytes} bytes or its disk is; nothing was sent"

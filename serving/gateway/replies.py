@@ -1,5 +1,6 @@
 """An upstream's reply without its texts: what the ledger needs of it, decoded without building the rest. Pure."""
 
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -95,6 +96,8 @@ _plain: Final = msgspec.json.Decoder()
 
 _RAW: Final = ("created", "usage", "x_groq", "timings", "time_info", "metrics")
 _TEXTS: Final = ("id", "object", "model", "provider", "service_tier", "system_fingerprint")
+_raws: Final = attrgetter(*_RAW)
+_texts: Final = attrgetter(*_TEXTS)
 _WRONG: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -131,13 +134,13 @@ class Facts:
 
     def _take_head(self, head: _Head) -> None:
         values = self.values
-        for name in _TEXTS:
-            if value := getattr(head, name):
-                values[name] = value[:256]
-        for name in _RAW:
-            value = getattr(head, name)
-            if value is not UNSET and bytes(value) != b"null":
-                values[name] = Raw(bytes(value))
+        for name, text in zip(_TEXTS, _texts(head), strict=True):
+            if text:
+                values[name] = text[:256]
+        for name, raw in zip(_RAW, _raws(head), strict=True):
+            # A copy: a piece of the reply would keep the whole of it in memory.
+            if raw is not UNSET and (value := bytes(raw)) != b"null":
+                values[name] = Raw(value)
         if head.error is not UNSET and bytes(head.error) != b"null":
             self.error = _bare_error(head.error)
         # A stream without ids is a stream whose first chunk was seen.

@@ -127,7 +127,7 @@ class Upstream:
                 await writer.drain()
                 if writer.is_closing():
                     return
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, RuntimeError):  # uvloop's word for a closed transport
             self.lost += 1
         finally:
             writer.close()
@@ -368,11 +368,14 @@ async def running(toml: str, memory: Memory | None = None) -> AsyncIterator[Runn
 Scenario = Callable[[Running, Upstream], Awaitable[None]]
 
 
-def with_upstream(scenario: Scenario, *script: Step, more: str = "") -> None:
+def with_upstream(scenario: Scenario, *script: Step, more: str = "", after: str = "", provider: str = "vllm") -> None:
     """Run a scenario with a gateway before one scripted upstream."""
 
+    def toml(port: int) -> str:
+        return more + config(up=port).replace('"vllm"', f'"{provider}"') + after
+
     async def all_of_it() -> None:
-        async with upstream(*script) as server, running(more + config(up=server.port)) as gateway:
+        async with upstream(*script) as server, running(toml(server.port)) as gateway:
             await asyncio.wait_for(scenario(gateway, server), 30)
             assert gateway.memory.settled_once()
             await gateway.pools_empty()

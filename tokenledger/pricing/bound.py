@@ -28,6 +28,9 @@ class Bounds:
         of another context tier: the greatest of all these. Fees of tools are not in it.
         """
         found = card(self._book, asked)
+        if not found.tier_breaks and found.surcharge is None:
+            slot = found.slot(at_us, input_tokens)
+            return self._of_slot(slot, input_tokens=input_tokens, output_tokens=output_tokens)
         totals = (input_tokens, *(edge for edge in found.tier_breaks if edge < input_tokens))
         slots = [found.slot(at_us, total) for total in totals]
         if found.surcharge is not None:
