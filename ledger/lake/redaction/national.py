@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from ipaddress import ip_address
 from itertools import pairwise
 from typing import Final
 
@@ -72,6 +73,19 @@ class BrazilianCpfRecognizer(_Numbered):
         return [first, second] == digits[9:] and any(one != other for one, other in pairwise(digits))
 
 
+class PolishPeselRecognizer(_Numbered):
+    """PESEL: a date with the century in its month, and a check digit, which Presidio 2.2 takes for its complement."""
+
+    def __init__(self) -> None:
+        pattern = r"(?<!\d)\d{2}(?:[02468][1-9]|[13579][0-2])(?:0[1-9]|[12]\d|3[01])\d{5}(?!\d)"
+        super().__init__("PL_PESEL", [pattern])
+
+    def validate_result(self, pattern_text: str) -> bool:
+        """Whether the check digit is right."""
+        digits = digits_of(pattern_text)
+        return (weighted(digits[:10], (1, 3, 7, 9, 1, 3, 7, 9, 1, 3)) + digits[10]) % 10 == 0
+
+
 class DutchBsnRecognizer(_Numbered):
     """Burgerservicenummer: the eleven test."""
 
@@ -93,6 +107,24 @@ class CanadianSinRecognizer(_Numbered):
         """Whether it passes."""
         doubled = [digit * 2 if n % 2 else digit for n, digit in enumerate(digits_of(pattern_text))]
         return sum(one - 9 if one > 9 else one for one in doubled) % 10 == 0  # noqa: PLR2004
+
+
+class IpAddressRecognizer(PatternRecognizer):
+    """Addresses of both versions, whole: Presidio's pattern stops at the first `::`."""
+
+    def __init__(self) -> None:
+        fourth = r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)"
+        sixth = r"(?<![\w:.])(?:[\da-fA-F]{0,4}:){2,7}(?:[\da-fA-F]{1,4}|(?:\d{1,3}\.){3}\d{1,3})(?![\w:])"
+        named = [Pattern(name="4", regex=fourth, score=0.6), Pattern(name="6", regex=sixth, score=0.6)]
+        super().__init__(supported_entity="IP_ADDRESS", patterns=named)
+
+    def invalidate_result(self, pattern_text: str) -> bool:
+        """Whether it is none, or one that is everybody's."""
+        try:
+            address = ip_address(pattern_text)
+        except ValueError:
+            return True
+        return address.is_loopback or address.is_unspecified or pattern_text == "255.255.255.255"
 
 
 class PhoneNumberRecognizer(PatternRecognizer):
