@@ -54,7 +54,10 @@ def _facts(call: Call) -> tuple[object, ...]:
         call.billed_usd_pico, call.kv_token_us,
         call.first_token_at_us, call.ended_at_us, call.token_times_us, call.timings,
     )  # fmt: skip
-    return who_asked_what + how_it_was_served  # in two, as Python builds a tuple of more than thirty as a list first
+    # In two, as Python builds a tuple of more than thirty as a list first. What is said of few calls comes last, and
+    # only where it is said: the others keep the fingerprint they have.
+    facts = who_asked_what + how_it_was_served
+    return facts if call.served is None else (*facts, call.served)
 
 
 def rank(call: Call, fingerprint: str) -> str:

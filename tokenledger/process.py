@@ -73,7 +73,11 @@ def _saved(call: Call, context: Context) -> int | None:
 
 
 def _chargeable(call: Call, cost: Cost) -> int | None:
-    """The customer pays for what was answered; a failed attempt, a hedge and a check of ours are on the house."""
-    if call.status == "error" or call.attempt_role in {"hedge", "verify"}:
-        return 0
-    return cost.cost_usd_pico
+    """The customer pays for the answer that served.
+
+    On the house are a failed attempt, a check of ours, a hedge, and a cheap answer that did not pass its check. Where
+    answers were compared, `served` says which it was, whatever its role: a hedge that was needed is paid for, and an
+    answer that failed is not, even if in the end it was all there was.
+    """
+    is_served = call.served if call.served is not None else call.attempt_role not in {"hedge", "verify"}
+    return cost.cost_usd_pico if is_served and call.status != "error" else 0

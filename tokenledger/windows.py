@@ -32,6 +32,7 @@ class _Call(msgspec.Struct, frozen=True, gc=False):
     request_model: str | None = None
     response_model: str | None = None
     attempt_role: str | None = None
+    served: bool | None = None
     status: str = "ok"
     http_status: int | None = None
     error_type: str | None = None
@@ -133,7 +134,7 @@ def add(priced: Ended, *tallies: Tally) -> None:
             _add_outcome(call, tally)
         if call.cache_hit:
             tally.cache_hits += 1
-        if call.attempt_role == "escalation":
+        if call.attempt_role == "escalation" or (call.attempt_role == "hedge" and call.served):
             tally.escalations += 1
         if priced.cost_usd_pico is None:
             tally.incomplete_calls += 1

@@ -68,7 +68,7 @@ class Asker:
             tried: list[Server] = []
             while made < ask.most and len(tried) < policy.attempts_per_upstream and self.taken < ask.bound:
                 server = replica(deployment.servers, tried, now_s=now_s(), draw=random.random)
-                if server is None or (last is not None and not await self._may_retry(last, server, tried)):
+                if server is None or (last is not None and not await self._may_retry(last, server, tried=tried)):
                     break
                 self.taken += 1
                 made += 1
@@ -81,7 +81,7 @@ class Asker:
                     break
         return last or Failed(refusal=refused(503, "no upstream of this tier is available", code="unavailable"))
 
-    async def _may_retry(self, last: Failed, server: Server, tried: list[Server]) -> bool:
+    async def _may_retry(self, last: Failed, server: Server, *, tried: list[Server]) -> bool:
         return await may_retry(self.sender, self._retries, last=last, server=server, tried=tried)
 
     async def _attempt(

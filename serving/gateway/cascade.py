@@ -97,7 +97,7 @@ class Verification:
             if isinstance(found, Won):
                 self._settle(found.gathered, served=True)
                 tier = found.gathered.attempt.intent.route_tier or ""
-                metrics.answers(self._route, tier, found.check).inc()
+                metrics.answers(self._route, tier, check=found.check).inc()
         finally:
             await self._end_all(why)
         return found
@@ -144,7 +144,7 @@ class Verification:
                 return Reason.UPSTREAM_ERROR
             answer = instead
         self._prompt_tokens = answer.said.prompt_tokens if answer.said is not None else None
-        wrong = check(answer.said, self._wanted, self._cascade.checks)
+        wrong = check(answer.said, self._wanted, checks=self._cascade.checks)
         if wrong is not None or answer.said is None:
             return self._rejected(answer, wrong or Reason.FORMAT)
         self._sound.append(answer.said)
@@ -227,7 +227,7 @@ class Verification:
 
     async def _judged(self, answer: Gathered) -> Won | Reason:
         """An answer of a tier between: it needs to pass, and to agree with one of those before it."""
-        wrong = check(answer.said, self._wanted, self._cascade.checks)
+        wrong = check(answer.said, self._wanted, checks=self._cascade.checks)
         if wrong is not None or answer.said is None:
             return self._rejected(answer, wrong or Reason.FORMAT)
         if not self._sound:
@@ -242,7 +242,7 @@ class Verification:
         cascade = self._cascade
         found = agree(first, second, how=cascade.agreement, is_json=bool(self._wanted.format))
         if found is Agreement.UNDECIDED:
-            return await mean_the_same(self._embed, first.text, second.text, least_similarity=cascade.similarity)
+            return await mean_the_same(first.text, second.text, embed=self._embed, least_similarity=cascade.similarity)
         return found is Agreement.SAME
 
     # The end

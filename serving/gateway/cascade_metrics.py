@@ -29,7 +29,7 @@ UNCOMPARED: Final = Counter(
 
 
 @cache
-def answers(route: str, tier: str, check: str) -> Counter:
+def answers(route: str, tier: str, *, check: str) -> Counter:
     """Checked answers that served."""
     return _ANSWERS.labels(route, tier, str(check))
 

@@ -57,6 +57,7 @@ class _Envelope(msgspec.Struct, omit_defaults=True, gc=False):
     ended_at_us: int | None = None
     token_times_us: tuple[int, ...] = ()
     timings_us: dict[str, int] = {}
+    served: bool | None = None
     aborted: bool | None = None
     error_type: str | None = None
     usage_source: str | None = None
@@ -136,9 +137,10 @@ def _add_outcome(envelope: _Envelope, intent: Intent, *, outcome: Outcome) -> No
     envelope.ended_at_us = outcome.ended_at_us
     envelope.token_times_us = outcome.token_times_us
     envelope.timings_us = outcome.timings_us
+    envelope.served = outcome.served
     envelope.aborted = outcome.aborted or None
     envelope.error_type = outcome.error_type
-    if outcome.output_chunks and not _has_usage(outcome.reply):
+    if (outcome.output_chunks or outcome.input_tokens_seen is not None) and not _has_usage(outcome.reply):
         envelope.response, envelope.usage_source = _estimated(intent, outcome), "estimated"
     elif outcome.reply is not None:
         envelope.response = outcome.reply
@@ -158,10 +160,12 @@ def _estimated(intent: Intent, outcome: Outcome) -> dict[str, Any]:
     """The reply with the usage that was seen to happen: one token a chunk, and the prompt as the gateway sized it.
 
     Tokens were delivered, so their cost is not nothing; the figures are marked `estimated`, and any that the provider
-    reports outrank them. The prompt's is an upper estimate.
+    reports outrank them. The prompt's is what another upstream counted of it, else an upper estimate.
     """
     reply = _plain.decode(outcome.reply) if outcome.reply is not None else {"model": intent.request_model}
-    usage = {"prompt_tokens": intent.input_tokens_estimate, "completion_tokens": outcome.output_chunks}
+    seen = outcome.input_tokens_seen
+    prompt_tokens = intent.input_tokens_estimate if seen is None else seen
+    usage = {"prompt_tokens": prompt_tokens, "completion_tokens": outcome.output_chunks}
     return {"object": "chat.completion", "choices": []} | reply | {"usage": usage}
 
 

@@ -16,7 +16,7 @@ Embed = Callable[[list[str]], Awaitable[NDArray[np.float32]]]
 _LONGEST_CHARS: Final = 4_000
 
 
-async def mean_the_same(embed: Embed | None, first: str, second: str, *, least_similarity: float) -> bool:
+async def mean_the_same(first: str, second: str, *, embed: Embed | None, least_similarity: float) -> bool:
     """Whether their vectors are near enough; what cannot be compared does not agree."""
     if embed is None:
         metrics.UNCOMPARED.inc()

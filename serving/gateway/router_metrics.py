@@ -30,7 +30,7 @@ REFRESH_FAILED: Final = Counter(
 
 
 @cache
-def decisions(route: str, tier: str, reason: str) -> Counter:
+def decisions(route: str, tier: str, *, reason: str) -> Counter:
     """Choices of the router."""
     return _DECISIONS.labels(route, tier, str(reason))
 

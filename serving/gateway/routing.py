@@ -134,10 +134,10 @@ class Router:
         logged = msgspec.structs.replace(decision, mode=mode, experiment=experiment, arm=arm)
         if mode == "shadow":
             control = route.experiment.control_tier if route.experiment is not None else None
-            fixed = _upwards(rules, tiers, control) if control in rules.tiers else ()
+            fixed = _upwards(rules, tiers, tier=control) if control in rules.tiers else ()
             return _decided(logged, _flat(fixed) or order)
-        rungs = _upwards(rules, tiers, decision.tier)
-        weaker = _weaker(rules, tiers, decision.tier) if cascade.weaker_fallback else ()
+        rungs = _upwards(rules, tiers, tier=decision.tier)
+        weaker = _weaker(rules, tiers, tier=decision.tier) if cascade.weaker_fallback else ()
         return _decided(
             logged,
             (*_flat(rungs), *_flat(weaker)),
@@ -242,7 +242,7 @@ def _escalation(decision: RouteDecision, online: Online) -> float:
 
 
 def _count(route: str, decision: RouteDecision, *, online: Online, rules: RoutePolicy) -> None:
-    metrics.decisions(route, decision.tier, decision.reason).inc()
+    metrics.decisions(route, decision.tier, reason=decision.reason).inc()
     missing = {
         "tier": any(tier not in online.tiers for tier in rules.tiers),
         "feature": online.feature is None,
@@ -256,13 +256,13 @@ def _count(route: str, decision: RouteDecision, *, online: Online, rules: RouteP
 # The order
 
 
-def _upwards(rules: RoutePolicy, tiers: dict[str, tuple[str, ...]], tier: str) -> tuple[Rung, ...]:
+def _upwards(rules: RoutePolicy, tiers: dict[str, tuple[str, ...]], *, tier: str) -> tuple[Rung, ...]:
     """From a tier to the strongest; a fallback is never weaker than what was chosen."""
     above = rules.tiers[rules.tiers.index(tier) :]
     return tuple(Rung(name, tiers[name]) for name in above if name in tiers)
 
 
-def _weaker(rules: RoutePolicy, tiers: dict[str, tuple[str, ...]], tier: str) -> tuple[Rung, ...]:
+def _weaker(rules: RoutePolicy, tiers: dict[str, tuple[str, ...]], *, tier: str) -> tuple[Rung, ...]:
     """The strongest of the weaker ones first."""
     below = rules.tiers[: rules.tiers.index(tier)]
     return tuple(Rung(name, tiers[name]) for name in reversed(below) if name in tiers)
@@ -299,5 +299,5 @@ def _static_plan(
     if rules is None or cascade is None or cascade.mode == "shadow":
         return Plan(upstreams=plain)
     tiers = _by_tier(plain, deployments)
-    rungs = _upwards(rules, tiers, rules.static)
+    rungs = _upwards(rules, tiers, tier=rules.static)
     return Plan(upstreams=_flat(rungs) or plain, rungs=rungs if cascade.mode == "verify-first" else ())

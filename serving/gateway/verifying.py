@@ -119,7 +119,7 @@ def _tools_of(members: Members) -> dict[str, bytes]:
     return {tool.function.name: bytes(tool.function.parameters) for tool in found or () if tool.function.name}
 
 
-def check(answer: Said | None, wanted: Wanted, checks: Checks) -> Reason | None:
+def check(answer: Said | None, wanted: Wanted, *, checks: Checks) -> Reason | None:
     """Why the answer will not do, the gravest first; None where nothing speaks against it."""
     if answer is None:
         return Reason.FORMAT
@@ -129,7 +129,7 @@ def check(answer: Said | None, wanted: Wanted, checks: Checks) -> Reason | None:
         return Reason.CUT
     if checks.format and (wrong := _form(answer, wanted)):
         return wrong
-    if not answer.calls and (wrong := _text(answer, wanted, checks)):
+    if not answer.calls and (wrong := _text(answer, wanted, checks=checks)):
         return wrong
     unsure = checks.min_logprob is not None and answer.mean_logprob is not None
     return Reason.LOW_LOGPROB if unsure and (answer.mean_logprob or 0.0) < (checks.min_logprob or 0.0) else None
@@ -162,7 +162,7 @@ def _call_fits(name: str, arguments: str, *, tools: dict[str, bytes]) -> bool:
     return isinstance(value, dict) and fits(value, tools[name])
 
 
-def _text(answer: Said, wanted: Wanted, checks: Checks) -> Reason | None:
+def _text(answer: Said, wanted: Wanted, *, checks: Checks) -> Reason | None:
     said_chars = len(answer.text.strip())
     if said_chars == 0:
         return Reason.EMPTY if checks.least_chars else None

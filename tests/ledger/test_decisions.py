@@ -63,6 +63,26 @@ def test_an_escalated_operation_shows_every_attempts_cost_against_the_expectatio
     )
 
 
+def test_a_speculation_that_served_is_the_escalation(books: Books) -> None:
+    books.write(
+        attempt(1, "primary", tokens=2, route_tier="small", served=False),
+        attempt(2, "hedge", tokens=50, reason="speculation", route_tier="large", served=True),
+    )
+
+    found = one_row(books, "escalated", "escalation_reason", "served_tier", "attempts")
+
+    assert found == (True, "speculation", "large", 2)
+
+
+def test_a_speculation_that_was_not_needed_is_none(books: Books) -> None:
+    books.write(
+        attempt(1, "primary", tokens=2, route_tier="small", served=True),
+        attempt(2, "hedge", tokens=50, reason="speculation", route_tier="large", served=False),
+    )
+
+    assert one_row(books, "escalated", "escalation_reason", "served_tier") == (False, None, "small")
+
+
 def test_what_is_saved_is_unknown_while_one_attempts_cost_is(books: Books) -> None:
     first, *_ = escalated()
     unknown = attempt(2, "escalation", tokens=3, reason="format")

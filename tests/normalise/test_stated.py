@@ -11,7 +11,7 @@ from tokenledger.records import Call, RawEvent, Reason, Rejected
 
 REPLY = {"id": "chatcmpl-1", "object": "chat.completion", "model": "gpt-5", "choices": []}
 NUMBERS = {"attempt_no": 2, "container_part": 0, "revision": 3, "kv_token_us": 5, "http_status": 200}
-FLAGS = {"cache_hit": False}
+FLAGS = {"cache_hit": False, "served": False}
 DECISION = {
     "decision_id": "d-1", "route": "chat", "tier": "small", "reason": "good_enough", "best_tier": "small",
     "best_reason": "good_enough", "expected_cost_usd_pico": 7, "strongest_cost_usd_pico": 90, "confidence": 0.75,

@@ -93,6 +93,8 @@ def _add_checked(fields: dict[str, Any], envelope: Envelope) -> None:
     """What is taken over only where it makes sense."""
     if envelope.cache_hit is not None:
         fields["cache_hit"] = envelope.cache_hit
+    if envelope.served is not None:
+        fields["served"] = envelope.served
     if envelope.container_part is not None:
         fields["container_part"] = envelope.container_part
     if envelope.revision:

@@ -129,6 +129,8 @@ class Envelope(msgspec.Struct, gc=False):
     """`primary`, `retry`, `fallback`, `hedge`, `verify` or `escalation`."""
     attempt_reason: Text | None = None
     """Why it was made where it is not the first: `disagreement`, `format`, `refusal`, `upstream_error`, …"""
+    served: bool | None = None
+    """Whether the caller got this answer, where the answers of several attempts were compared; None elsewhere."""
     container_id: Text | None = None
     """Id of the batch file or export this call was split from."""
     trace_id: Text | None = None

@@ -123,6 +123,8 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """`primary`, `retry`, `fallback`, `hedge`, `verify` or `escalation`."""
     attempt_reason: str | None = None
     """Why it was made where it is not the first: `disagreement`, `format`, `refusal`, `upstream_error`, …"""
+    served: bool | None = None
+    """Whether the caller got this answer, where the answers of several attempts were compared; None elsewhere."""
     revision: int = 0
     """Raised by a producer that restates an earlier record; the greatest wins."""
     ce_sequence: int | None = None

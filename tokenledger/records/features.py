@@ -38,7 +38,8 @@ class FeatureWindow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     cache_hits: int = 0
     """Calls answered from the gateway's own cache."""
     escalations: int = 0
-    """Calls made because a cheaper tier's answer did not do (`attempt_role` escalation)."""
+    """Calls of a stronger tier that were needed because a cheaper one's answer did not do: role `escalation`, or a
+    `hedge` that served."""
     input_tokens: int = 0
     """Inclusive input tokens."""
     output_tokens: int = 0
