@@ -108,13 +108,15 @@ def _quantile(heard: Heard, share: float) -> float:
 
 
 def _say_hits(cascade: Bill) -> None:
-    """A hit is wrong where its answer is not what the same question was answered the first time."""
-    first: dict[str, str] = {}
-    for number, text in sorted(cascade.heard.texts.items()):
+    """A hit is wrong where no model gave its answer to the same question, in whatever words."""
+    given: dict[str, set[str]] = {}
+    for number, text in cascade.heard.texts.items():
         if number not in cascade.hits:
-            first.setdefault(cascade.heard.asks[number].question.prompt, text)
+            given.setdefault(cascade.heard.asks[number].question.prompt, set()).add(text)
     wrong = [
-        number for number, text in cascade.hits.items() if first.get(cascade.heard.asks[number].question.prompt) != text
+        number
+        for number, text in cascade.hits.items()
+        if text not in given.get(cascade.heard.asks[number].question.prompt, ())
     ]
     bound = upper_bound(len(wrong), len(cascade.hits))
     print(
@@ -163,10 +165,13 @@ def explained(connection: psycopg.Connection[Any], decision: dict[str, Any] | No
             )
             for line in cursor.execute(_LINES, [one["posting_id"]]).fetchall():
                 print(f"       {line['meter']:<22}{line['quantity']:>7,}{line['amount_usd_pico'] * _USD:>18.12f} USD")
+    incurred, charged, alone = (
+        int(decision[name]) * _USD
+        for name in ("incurred_cost_usd_pico", "chargeable_usd_pico", "strongest_cost_usd_pico")
+    )
     print(
-        f"\n  incurred {decision['incurred_cost_usd_pico'] * _USD:.12f} USD, of it charged"
-        f" {decision['chargeable_usd_pico'] * _USD:.12f}; the frontier model alone was expected to cost"
-        f" {decision['strongest_cost_usd_pico'] * _USD:.12f}"
+        f"\n  incurred {incurred:.12f} USD, of it charged {charged:.12f};"
+        f" the frontier model alone was expected to cost {alone:.12f}"
     )
 
 
@@ -183,8 +188,8 @@ def _say_decision(decision: dict[str, Any]) -> None:
     print("  features")
     told = [f"{name} {_figure(value)}" for name, value in sorted(decision["features"].items())]
     width = max(map(len, told), default=0) + 3
-    for at in range(0, len(told), 3):
-        print("    " + "".join(f"{one:<{width}}" for one in told[at : at + 3]).rstrip())
+    for at in range(0, len(told), 2):
+        print("    " + "".join(f"{one:<{width}}" for one in told[at : at + 2]).rstrip())
 
 
 def _figure(value: float | None) -> str:

@@ -29,7 +29,7 @@ from serving.simulator import answering, config, questions
 _FLEET: Final = Path(config.__file__).with_name("cascade.toml")
 _POLICY: Final = Path(config.__file__).with_name("cascade_router.toml")
 _TIERS: Final = {"small": "small-a", "medium": "medium-a", "frontier": "frontier-a"}
-_PAIRS, _PAIRS_SEED = 900, 31
+_PAIRS, _PAIRS_SEED = 1_200, 31
 _QUESTIONS, _QUESTIONS_SEED = 400, 77
 _KEYS_KNOWN_AFTER_S: Final = 2.5
 
@@ -40,9 +40,6 @@ listen = {{ port = {port} }}
 [router]
 policy_file = "{policy}"
 models_dir = "{models}"
-
-[cache]
-folder = "{cache}"
 
 [upstreams.small-a]
 provider = "openai"
@@ -69,7 +66,7 @@ replicas = [{{ url = "http://127.0.0.1:{frontier_a}/v1" }}]
 upstreams = ["frontier-a"]
 
 [routes.chat]
-upstreams = ["small-a", "medium-a", "frontier-a"]
+upstreams = ["small-a", "small-b", "medium-a", "frontier-a"]
 [routes.chat.cascade]
 policy = "chat"
 mode = "verify-first"
@@ -78,6 +75,9 @@ agreement = "normalised"
 [routes.chat.cache]
 exact = true
 semantic = true
+
+[cache]
+folder = "{cache}"
 """
 
 

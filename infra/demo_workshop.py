@@ -57,8 +57,11 @@ class Workshop:
             port = held.getsockname()[1]
         path = self.folder / "gateway.toml"
         path.write_text(config.format(port=port, **values), encoding="utf-8")
-        self.process("gateway", "serving.gateway", "--config", str(path))
-        self.wait_for(lambda: _answers(f"http://{HOST}:{port}/readyz"), "the gateway to be ready", _READY_WITHIN_S)
+        gateway = self.process("gateway", "serving.gateway", "--config", str(path))
+        ready = f"http://{HOST}:{port}/readyz"
+        self.wait_for(lambda: gateway.poll() is not None or _answers(ready), "the gateway to be ready", _READY_WITHIN_S)
+        if gateway.poll() is not None:
+            raise RuntimeError((self.folder / "gateway.log").read_text(encoding="utf-8").strip())
         print(f"  gateway       http://{HOST}:{port}/v1, configuration {os.path.relpath(path)}")
         return f"http://{HOST}:{port}/v1"
 
