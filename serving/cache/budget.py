@@ -10,15 +10,17 @@ from typing import Final
 import msgspec
 
 from serving.cache.bounds import at_most, upper_bound
-from serving.cache.learning import WINDOW, Checked, Curve, Own, fitted, offset_of
+from serving.cache.learning import WINDOW, Checked, Curve, Own, fitted
 from serving.cache.pairing import Candidate
 
+UNKNOWN: Final = Own()
+"""An answer without checked pairs."""
 _DRAWN: Final = 1_000
 """Checked hits that count for the rate of wrong ones."""
 _STRICTEST: Final = 2
-_EAGER: Final = 1_000
-"""With fewer pairs, the curve is made anew more often."""
-_FIT_EVERY: Final = (50, 200)
+_FIT_OFTEN: Final = 5
+_FIT_SELDOM: Final = 200
+"""The curve is made anew after a tenth of the pairs it rests on, within these bounds."""
 _BOUND_CONFIDENCE: Final = 0.95
 
 
@@ -52,7 +54,8 @@ class Budget:
 
     def offset(self, answer_id: str) -> float:
         """What is known of one answer alone."""
-        return offset_of(self._own.get(answer_id))
+        own = self._own.get(answer_id)
+        return UNKNOWN.offset if own is None else own.offset
 
     def is_sure(self, candidate: Candidate) -> bool:
         """Whether the candidate may be served."""
@@ -67,8 +70,8 @@ class Budget:
         if drawn:
             self._drawn.append(not checked.correct)
             self._watch(budget, confidence)
-        often, seldom = _FIT_EVERY
-        if self._since_fit >= (often if len(self._pairs) < _EAGER else seldom) or (drawn and not checked.correct):
+        due = max(_FIT_OFTEN, min(_FIT_SELDOM, len(self._pairs) // 10))
+        if self._since_fit >= due or (drawn and not checked.correct):
             self._since_fit = 0
             self.curve = fitted(list(self._pairs), budget=budget / 2**self._strictness, confidence=confidence)
 

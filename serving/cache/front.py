@@ -18,6 +18,7 @@ import msgspec
 
 from serving.cache import metrics
 from serving.cache.asking import Asking, around, asking_of
+from serving.cache.budget import Rate
 from serving.cache.configuration import CacheSettings, RouteCache
 from serving.cache.eligibility import Wish, forbidden, wish_of
 from serving.cache.embedding import BusyError, Worker, shared
@@ -92,6 +93,14 @@ class Caches:
         await asyncio.to_thread(self._keeper.loaded.wait)
         await asyncio.sleep(0)
         await self.worker.run([], lambda _none: None)
+
+    def draw_with(self, draw: Draw) -> None:
+        """From now on, hits are drawn by this."""
+        self._learned.draw = draw
+
+    def rates(self) -> dict[tuple[str, str], Rate]:
+        """How often semantic hits were wrong, by tenant and route."""
+        return self._learned.semantic.rates()
 
     def adopt(self, routes: Mapping[str, RouteCache]) -> None:
         """From now on, routes follow these rules."""

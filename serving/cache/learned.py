@@ -30,12 +30,12 @@ class Learned:
     def __init__(self, *, tenant_rows: int, put: Callable[[Change], None], draw: Draw) -> None:
         self.semantic = Semantic(DIMENSIONS, tenant_rows=tenant_rows)
         self._put = put
-        self._draw = draw
+        self.draw = draw
         self._own_pairs: dict[str, None] = {}
 
     def meet(self, asked: Asked, vector: Floats, *, rules: RouteCache) -> tuple[Floats, Met, Kept | None]:
         """The question's vector, what it met, and the answer to be served."""
-        met = self.semantic.meet(asked, vector, rules=rules, draw=self._draw)
+        met = self.semantic.meet(asked, vector, rules=rules, draw=self.draw)
         served = met.reason is None and met.candidate is not None
         return vector, met, self.semantic.answers[met.candidate.answer_id] if served and met.candidate else None
 

@@ -7,6 +7,7 @@ pairs keeps within the budget by an exact bound (as in Learn then Test, Angelopo
 checked pairs, no hits.
 """
 
+import math
 from typing import Final
 
 import msgspec
@@ -34,6 +35,7 @@ _SIZES: Final = 16
 """Sizes of the surest part that are tried; what the bound may fail by is shared among them (Bonferroni)."""
 _GROWTH: Final = 1.2
 _LONGEST_STEP: Final = 2.0
+_SMALL: Final = 1e-4
 _NEVER: Final = float("inf")
 _OWN_PAIRS: Final = 32
 
@@ -54,6 +56,8 @@ class Own(msgspec.Struct, gc=False):
 
     logits: list[float] = msgspec.field(default_factory=list)
     correct: list[bool] = msgspec.field(default_factory=list)
+    offset: float = -_CAUTION * _OFFSET_SD
+    """What they say of the answer, on the cautious side; without any, only the caution."""
 
     def add(self, logit: float, *, correct: bool) -> None:
         """One more; the oldest goes."""
@@ -61,20 +65,20 @@ class Own(msgspec.Struct, gc=False):
         self.correct.append(correct)
         if len(self.logits) > _OWN_PAIRS:
             del self.logits[0], self.correct[0]
+        self.offset = _offset(self.logits, self.correct)
 
 
-def offset_of(own: Own | None) -> float:
-    """What an answer's own pairs say of it, on the cautious side; for one without pairs, only the caution."""
-    if own is None or not own.logits:
-        return -_CAUTION * _OFFSET_SD
-    logits, right = np.array(own.logits), np.array(own.correct, dtype=np.float64)
-    offset, curvature = 0.0, 1.0
+def _offset(logits: list[float], correct: list[bool]) -> float:
+    """The offset that explains the pairs best, by Newton's method, less its uncertainty."""
+    offset = curvature = 0.0
     for _ in range(_STEPS):
-        chance = _sigmoid(logits + offset)
-        curvature = float(chance @ (1 - chance)) + _OFFSET_SD**-2
-        step = (float(np.sum(right - chance)) - offset * _OFFSET_SD**-2) / curvature
-        offset += max(min(step, 2.0), -2.0)
-    return float(offset - _CAUTION * curvature**-0.5)
+        chances = [1 / (1 + math.exp(-max(min(logit + offset, 30.0), -30.0))) for logit in logits]
+        curvature = sum([chance * (1 - chance) for chance in chances]) + _OFFSET_SD**-2
+        step = (sum(correct) - sum(chances) - offset * _OFFSET_SD**-2) / curvature
+        offset += max(min(step, _LONGEST_STEP), -_LONGEST_STEP)
+        if abs(step) < _SMALL:
+            break
+    return offset - _CAUTION / math.sqrt(curvature)
 
 
 class Curve(msgspec.Struct, frozen=True, gc=False):

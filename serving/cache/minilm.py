@@ -56,7 +56,7 @@ class Model:
     """The weights, ready to be used by one thread at a time."""
 
     def __init__(self, folder: Path) -> None:
-        weights = _weights(folder / "model.safetensors")
+        weights = tensors(folder / "model.safetensors")
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -163,7 +163,7 @@ def _norm_of(weights: dict[str, Floats], name: str) -> tuple[Floats, Floats]:
     return weights[f"{name}.weight"], weights[f"{name}.bias"]
 
 
-def _weights(path: Path) -> dict[str, Floats]:
+def tensors(path: Path) -> dict[str, Floats]:
     """The tensors of a safetensors file: eight bytes of length, a JSON header, then the numbers."""
     with path.open("rb") as file:
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

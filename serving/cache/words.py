@@ -206,7 +206,7 @@ DATES: Final = {
 """Date word → the one it is."""
 
 TIME_WORDS: Final = _set(
-    "today tonight tomorrow yesterday now currently current latest newest recent recently nowadays live upcoming "
+    "today tonight tomorrow yesterday now currently current latest newest recent recently nowadays upcoming "
     "heute morgen gestern jetzt aktuell derzeit aujourd'hui demain hier maintenant actuellement "
     "hoy mañana ayer ahora actualmente oggi domani ieri adesso attualmente"
 )

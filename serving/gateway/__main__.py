@@ -9,7 +9,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +19,10 @@ import uvloop
 from feature_repo.online import OnlineReader
 from feature_repo.settings import RedisSettings
 from ledger.observing import logger
+from serving.cache.front import open_cache
 from serving.gateway import books
 from serving.gateway.app import App
+from serving.gateway.caching import Seat, rules_of
 from serving.gateway.configuration import MILLIS_PER_SECOND, ConfigurationError
 from serving.gateway.health import FeatureMemory
 from serving.gateway.server import protocol_of
@@ -110,10 +112,28 @@ async def run(path: Path) -> None:
         refreshing = asyncio.create_task(features.run())
         keep_what_is_loaded()
         try:
-            await serve(gateway, path)
+            async with caching(gateway):
+                await serve(gateway, path)
         finally:
             refreshing.cancel()
             await reader.close()
+
+
+@contextlib.asynccontextmanager
+async def caching(gateway: Gateway) -> AsyncIterator[None]:
+    """The gateway with its cache, where the configuration has one."""
+    settings = gateway.configuration.cache
+    if settings is None:
+        yield
+        return
+    cache = open_cache(settings, rules_of(gateway.configuration))
+    await cache.start()
+    gateway.caching = Seat(cache)
+    try:
+        yield
+    finally:
+        await gateway.caching.close()
+        await cache.close()
 
 
 def allow_clients() -> None:

@@ -8,16 +8,17 @@ import msgspec
 
 from serving.gateway.answer import Answer, Headers
 from serving.gateway.attempt import Attempt
-from serving.gateway.cascade import Live, Verification, Won
+from serving.gateway.cascade import AGREED, PASSED, STRONGEST, Live, Verification, Won
 from serving.gateway.configuration import MILLIS_PER_SECOND, Configuration
 from serving.gateway.errors import JSON
 from serving.gateway.incoming import Incoming
-from serving.gateway.relay import TO_CALLER, Failed, served_by
+from serving.gateway.relay import TO_CALLER, Failed, Keeps, served_by
 from serving.gateway.replaying import replayed
 from serving.gateway.requests import Asked
 from serving.gateway.said import without_logprobs
 from serving.gateway.sending import Sender
 
+_SOUND: frozenset[str] = frozenset({PASSED, AGREED, STRONGEST})
 _NO: frozenset[bytes] = frozenset({b"false", b"null"})
 
 
@@ -30,12 +31,16 @@ class Call(Protocol):
     policy: Configuration
     sender: Sender
 
+    @property
+    def kept(self) -> Keeps | None:
+        """Where its answer may be kept."""
+
 
 async def served(call: Call, verification: Verification) -> Failed | Live | None:
     """None once the caller has the answer; else the failure, or what is left to do."""
     found = await _with_signs_of_life(call, verification.found(may_go_live=lambda: not call.answer.status))
     if isinstance(found, Won) and not call.incoming.peer.gone:
-        await deliver(call, found, verification)
+        await deliver(call, found, costs_usd_pico=verification.costs_usd_pico)
     return None if isinstance(found, Won) else found
 
 
@@ -57,14 +62,15 @@ async def _with_signs_of_life(call: Call, work: Awaitable[Won | Live | Failed]) 
             await asyncio.wait({task})
 
 
-async def deliver(call: Call, won: Won, verification: Verification) -> None:
+async def deliver(call: Call, won: Won, *, costs_usd_pico: list[int | None]) -> None:
     """To the caller."""
     attempt, answer = won.gathered.attempt, call.answer
     hidden = _hides_logprobs(call.asked, won)
     body = without_logprobs(won.gathered.body) if hidden else won.gathered.body
-    headers = (*_headers(attempt, won, attempts=call.sender.attempts), *_cost(verification.costs_usd_pico))
+    headers = (*_headers(attempt, won, attempts=call.sender.attempts), *_cost(costs_usd_pico))
     if not call.asked.stream:
         await answer.whole(200, body, headers=(JSON, *headers))
+        _keep(call, won, body)
         return
     shown = won.gathered.shown
     events = [shown] if shown and not hidden else replayed(body, usage_wanted=call.asked.usage_wanted)
@@ -72,6 +78,13 @@ async def deliver(call: Call, won: Won, verification: Verification) -> None:
     for event in events:
         await answer.part(event)
     await answer.end()
+    _keep(call, won, body)
+
+
+def _keep(call: Call, won: Won, body: bytes) -> None:
+    """Only an answer that passed may be given again."""
+    if call.kept is not None and won.check in _SOUND:
+        call.kept.keep(body, won.gathered.attempt)
 
 
 def _hides_logprobs(asked: Asked, won: Won) -> bool:

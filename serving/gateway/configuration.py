@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from serving.cache.configuration import CacheSettings, RouteCache
 from serving.gateway.cascade_configuration import Cascade, Experiment, RouterFiles
 
 MILLIS_PER_SECOND: Final = 1_000
@@ -183,6 +184,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """How its tiers work together; without it, upstreams are tried in their order."""
     experiment: Experiment | None = None
     """The cascade against something simpler."""
+    cache: RouteCache | None = None
+    """Which answers may be given again; without it, none."""
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -202,6 +205,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """How features of the stream steer the choice."""
     router: RouterFiles | None = None
     """Where the router's policy and its models are."""
+    cache: CacheSettings | None = None
+    """Where answers that may be given again are kept."""
     heartbeat_ms: Count = 15_000
     """A stream silent for so long gets a comment, so that nobody between closes it; 0 for none."""
     allowed_hosts: tuple[str, ...] = ()
@@ -305,6 +310,8 @@ def _check_route(made: Configuration, name: str, *, route: Route) -> None:
         raise ConfigurationError(f"routes.{name}.upstreams names one twice: {', '.join(route.upstreams)}")
     if bad := next((api for api in route.apis if api not in APIS), None):
         raise ConfigurationError(f"routes.{name}.apis has {bad!r}; known are {', '.join(APIS)}")
+    if route.cache is not None and made.cache is None:
+        raise ConfigurationError(f"routes.{name}.cache needs [cache] with folder")
     if route.experiment is not None and route.cascade is None:
         raise ConfigurationError(f"routes.{name}.experiment: there is no [routes.{name}.cascade] to try")
     if route.cascade is not None:

@@ -11,6 +11,7 @@ from serving.gateway.answer import Answer
 from serving.gateway.asking import Asker
 from serving.gateway.attempt import Attempt, now_us
 from serving.gateway.breaker import RetryBudget
+from serving.gateway.caching import Caching, Seat
 from serving.gateway.cascade import Live, Verification
 from serving.gateway.cascade_configuration import Cascade
 from serving.gateway.checked import deliver, served
@@ -33,6 +34,7 @@ class Service(Protocol):
 
     accounting: Accounting
     admission: Admission
+    caching: Seat | None
     choose: Choice
     deadlines: Deadlines
     embed: Embed | None
@@ -61,6 +63,7 @@ class Operation:
         "asked",
         "deployments",
         "incoming",
+        "kept",
         "plan",
         "policy",
         "sender",
@@ -81,6 +84,8 @@ class Operation:
         self.policy = self.sender.policy
         self.deployments = self.sender.deployments
         self._bound = self.policy.retries.attempts
+        self.kept: Caching | None = None
+        """The cache this request was looked for in."""
         self.admitted: Admitted
         self.plan: Plan
 
@@ -99,6 +104,8 @@ class Operation:
         if route is None or self.api not in route.apis:
             await self.answer.refuse(unknown_model(asked.model, self.api))
             return
+        if route.cache is not None and self.api == "chat" and await self._is_kept():
+            return
         choosing_ns = time.perf_counter_ns()
         self.plan = self.sender.plan = self._planned(route)
         self._start = self._start._replace(route_ns=time.perf_counter_ns() - choosing_ns)
@@ -106,6 +113,16 @@ class Operation:
         failed = await self._tried(route)
         if failed is not None and not incoming.peer.gone:
             await self._give_up(failed)
+
+    async def _is_kept(self) -> bool:
+        """Whether the cache has answered."""
+        seat, router = self.service.caching, self.service.router
+        if seat is None:
+            return False
+        self.kept = Caching(seat, self, accounting=self.service.accounting, start=self._start)
+        found = await self.kept.answers(router.policy.version if router is not None else "")
+        self._start = self._start._replace(cache_ns=self.kept.cache_ns)
+        return found
 
     async def _tried(self, route: Route) -> Failed | None:
         """None once the caller has an answer, else the last failure."""
@@ -146,7 +163,7 @@ class Operation:
         self._bound = min(cascade.attempts, self._base + self._bound)
         failed = await self._try_all(found.rung.upstreams)
         if failed is not None and verification.best is not None and not self.answer.status:
-            await deliver(self, verification.best, verification)
+            await deliver(self, verification.best, costs_usd_pico=verification.costs_usd_pico)
             return None
         return failed
 

@@ -10,6 +10,7 @@ from serving.gateway.configuration import MILLIS_PER_SECOND, Configuration
 from serving.gateway.connection import Exchange, UpstreamError
 from serving.gateway.deadlines import NEVER, now_s
 from serving.gateway.errors import RETRY, from_upstream, refused
+from serving.gateway.folding import folded
 from serving.gateway.incoming import Incoming
 from serving.gateway.records import Refusal
 from serving.gateway.replies import Facts, facts_of
@@ -18,9 +19,22 @@ from serving.gateway.sse import Stream
 
 FIRST_ERROR_STATUS: Final = 400
 _LARGEST_EVENT_BYTES: Final = 4_194_304
+_LARGEST_KEPT_BYTES: Final = 1_048_576
+"""Longer streams are not put together for the cache."""
 _AFTER_DONE_S: Final = 1.0
 TO_CALLER: Final = frozenset({b"openai-processing-ms", b"openai-version"})
 _WITH_ERROR: Final = frozenset({b"retry-after", b"retry-after-ms", b"x-should-retry", *TO_CALLER})
+
+
+class Keeps(Protocol):
+    """Takes answers that may be given again."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether this request's answer is."""
+
+    def keep(self, body: bytes, attempt: Attempt) -> None:
+        """A whole, successful answer. Does not wait."""
 
 
 class Call(Protocol):
@@ -30,6 +44,10 @@ class Call(Protocol):
     asked: Asked
     incoming: Incoming
     policy: Configuration
+
+    @property
+    def kept(self) -> Keeps | None:
+        """Where its answer may be kept."""
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -73,6 +91,8 @@ async def _whole(call: Call, attempt: Attempt, *, exchange: Exchange) -> Failed 
         return unusable(attempt, body, facts=facts, retried=call.policy.retries.statuses)
     cost_usd_pico = attempt.settle(facts)
     await answered(call, attempt, body=body, cost_usd_pico=cost_usd_pico)
+    if call.kept is not None:
+        call.kept.keep(body, attempt)
     return None
 
 
@@ -134,9 +154,18 @@ async def _stream(call: Call, attempt: Attempt, *, exchange: Exchange) -> None:
     attempt.settle(facts, error=error, stream=stream, aborted=error is not None and not facts.has_usage)
     if error is None or facts.error is not None:
         await call.answer.end(last=pump.last)
+        if error is None and call.kept is not None and pump.raw is not None:
+            _keep_stream(call.kept, attempt, pump.raw)
     else:
         refusal = refused(502, f"upstream {attempt.deployment.name}: {error}", code=error)
         await call.answer.end(refusal, last=pump.last)
+
+
+def _keep_stream(kept: Keeps, attempt: Attempt, raw: list[bytes]) -> None:
+    """What was streamed, as one reply."""
+    body = folded(b"".join(raw))
+    if body is not None:
+        kept.keep(body, attempt)
 
 
 class Pump:
@@ -152,6 +181,7 @@ class Pump:
         "due_s",
         "full",
         "last",
+        "raw",
         "stream",
     )
 
@@ -168,6 +198,8 @@ class Pump:
         """Whether the stream said that it is over."""
         self.last = b""
         """Events that wait for the outcome to be told."""
+        self.raw: list[bytes] | None = [] if call.kept is not None and call.kept.wanted else None
+        """The stream as it came, where it may be kept."""
 
     async def run(self) -> str | None:
         """Until the stream's end; what went wrong."""
@@ -192,6 +224,10 @@ class Pump:
             return
         if self._heartbeat_s:
             self.due_s = at_s + self._heartbeat_s
+        if self.raw is not None:
+            self.raw.append(data)
+            if self._exchange.received_bytes > _LARGEST_KEPT_BYTES:
+                self.raw = None
         shown = stream.feed(data, now_us())
         if stream.done:
             self.full, self.last = True, shown

@@ -44,6 +44,8 @@ class Start(NamedTuple):
     """The same on the clock that durations are taken by."""
     route_ns: int = 0
     """How long the choice took."""
+    cache_ns: int = 0
+    """How long the cache was asked, where it was."""
 
 
 class Errand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -153,7 +155,10 @@ class Sender:
             return refused(503, "the call cannot be accounted for now; try again later", code="outbox_full")
         attempt = Attempt(self.service.accounting, intent, deployment=deployment, server=server)
         admitted_ns = time.perf_counter_ns() - errand.start.ns
-        attempt.timings_us["admit"] = (admitted_ns - errand.start.route_ns) // 1_000
+        start = errand.start
+        attempt.timings_us["admit"] = (admitted_ns - start.route_ns - start.cache_ns) // 1_000
+        if start.cache_ns:
+            attempt.timings_us["cache"] = start.cache_ns // 1_000
         attempt.timings_us["route"] = errand.start.route_ns // 1_000
         metrics.admit_seconds(self.route).observe(admitted_ns / 1e9)
         if errand.intended is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from ledger.observing import logger
 from serving.gateway import metrics
 from serving.gateway.breaker import RetryBudget
+from serving.gateway.caching import Seat
 from serving.gateway.choosing import Choice, Features, in_order
 from serving.gateway.configuration import Configuration, ConfigurationError, configuration_of
 from serving.gateway.deadlines import Deadlines
@@ -46,6 +47,8 @@ class Gateway:
         self.choose: Choice = choose
         self.embed: Embed | None = None
         """Makes vectors of answers, where some route compares them by meaning."""
+        self.caching: Seat | None = None
+        """The cache, where some route has one."""
         self.deadlines = Deadlines()
         self.fleet = Fleet(configuration, self.deadlines)
         self.router = Router(configuration.router, configuration) if configuration.router is not None else None
@@ -79,6 +82,8 @@ class Gateway:
         if configuration.retries != before.configuration.retries:
             self.retries = RetryBudget(configuration.retries)
         self.fleet = fleet
+        if self.caching is not None:
+            self.caching.adopt(configuration)
         before.close(but=fleet)
         metrics.CONFIG_LOADED.set(time.time())
 

@@ -21,7 +21,7 @@ def question(text: str = "What is a quine?", **changed: Any) -> Question:
     """A question of tenant acme; what is changed is a field of Question, else a member of the request."""
     fields = {name: changed.pop(name) for name in list(changed) if name in Question.__struct_fields__}
     body = {"model": "chat", "messages": [{"role": "user", "content": text}], "temperature": 0} | changed
-    plain = {
+    plain: dict[str, Any] = {
         "tenant_id": "acme",
         "app": "support/bot",
         "route": "chat",
