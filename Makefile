@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-gateway demo-cascade test check up airflow down status logs bench faults
+.PHONY: help setup demo demo-gateway demo-datasets demo-cascade test check up airflow down status logs bench faults
 
 # uv from the PATH, else the one `make setup` put into .local/tools. Looked up when used.
 export UV = $(shell command -v uv || echo $(CURDIR)/.local/tools/bin/uv)
@@ -26,6 +26,10 @@ demo-gateway: setup ## the OpenAI SDK through the gateway, one upstream degradin
 
 demo-cascade: setup ## the same questions twice, all to the frontier model and through the cascade
 	@$(RUN) python -m infra.demo_cascade
+
+demo-datasets: ## recorded traffic, captured with consent, becomes datasets and a drift report, over Airflow's API
+	@infra/local/setup.sh airflow
+	@$(RUN) python -m infra.demo_datasets
 
 test: check ## everything that proves it, with real servers
 	@$(RUN) pytest -n 2 -m slow $(QUICK)

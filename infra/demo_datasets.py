@@ -206,10 +206,20 @@ class Demo:
         card, _, last = said.rpartition("\n")
         manifest: dict[str, Any] = json.loads(last)
         print("\n".join(f"  {line}" for line in card.splitlines()))
-        print(f"\n  {manifest['name']}@{manifest['version']}")
+        print(f"\n  {manifest['name']}@{manifest['version']}  {self._compared(name, manifest)}")
         for file in manifest["files"]:
             print(f"  sha256 {file['sha256'][:_HASH_SHOWN]}…  {file['path']}")
         print()
+
+    def _compared(self, name: str, manifest: dict[str, Any]) -> str:
+        """What the version is to that of the run before."""
+        now = json.dumps({file["path"]: file["sha256"] for file in manifest["files"]}, sort_keys=True)
+        kept = self._folder / f"{name}.json"
+        before = kept.read_text(encoding="utf-8") if kept.exists() else None
+        kept.write_text(now, encoding="utf-8")
+        if before is None:
+            return ""
+        return "the same bytes as in the run before" if before == now else "OTHER bytes than in the run before"
 
 
 def _ends(layout: Layout) -> dict[tuple[str, int], int]:
