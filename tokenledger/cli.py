@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "verify": ("tokenledger.commands.verify", "prove that the ledger holds every record once and its sums agree"),
     "backfill": ("tokenledger.commands.backfill", "judge a range of raw records again, and send what has no outcome"),
     "lake": ("tokenledger.commands.lake", "manifests of the lake, compaction, retention, erasure"),
+    "replay": ("tokenledger.commands.replay", "rebuild a ledger from the log and compare it with the original"),
     "rejected": ("tokenledger.commands.rejected", "list, look at and replay what could not be understood"),
     "keys": ("tokenledger.commands.keys", "make, list and revoke keys of the gateway"),
     "budgets": ("tokenledger.commands.budgets", "set, list and remove what tenants may spend by the gateway"),
