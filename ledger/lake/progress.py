@@ -68,7 +68,8 @@ def recover(lake: Path) -> dict[tuple[str, int], Progress]:
 
 
 def _refuse_without_progress(lake: Path, found: dict[tuple[str, int], Progress]) -> None:
-    if not found and any(files.places(lake, table) for table in TABLES):
+    # A crash within the very first range leaves folders, but no file.
+    if not found and any(files.files_in(lake, place) for table in TABLES for place in files.places(lake, table)):
         message = (
             f"{lake} has rows but no {PROGRESS}/: restore that folder, or move the rows away to archive the topics anew"
         )
