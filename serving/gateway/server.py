@@ -228,6 +228,8 @@ class Protocol(asyncio.Protocol):
         self.due_s = NEVER
         if not self._handed_over:
             self._hand_over(None)
+        elif self._task is None:  # refused before it was all there, and that answer is long sent
+            self._wait(self._limits.idle_ms)
 
     # One request at a time
 
@@ -310,7 +312,7 @@ class Protocol(asyncio.Protocol):
         self._transport.close()
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _path(url: bytes) -> str:
     """The path of a request's target. Raises for what is none, and the parser makes a bad request of it."""
     path = httptools.parse_url(url).path.decode("ascii")
