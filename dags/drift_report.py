@@ -32,6 +32,7 @@ with described(
             "--until": given_or_day("reference_until", days_before=1),
         },
         unless="$TOKENLEDGER_DRIFT/reference",
+        nothing_status=3,
         task_id="reference",
         pool="heavy",
         execution_timeout=timedelta(hours=1),

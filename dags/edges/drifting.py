@@ -35,11 +35,15 @@ class DriftError(ValueError):
     """What is missing, and what would make it."""
 
 
+class NoCallsError(DriftError):
+    """A reference of nothing."""
+
+
 def make_reference(drift: Path, lake: Path, *, window: io.Window) -> Reference:
     """What later windows are compared with, from now on."""
     with workshop.workshop(drift) as own, flat(own, lake, window=window, memory=MEMORY) as calls:
         if not calls.rows:
-            raise DriftError(f"there are no calls in {lake} in that time; a reference needs some")
+            raise NoCallsError(f"there are no calls in {lake} in that time; a reference needs some")
         columns = count(calls.batches(), _bins(calls))
         made = made_reference(_window(window), calls.rows, columns=columns)
         sample = (

@@ -7,7 +7,7 @@
 A column has moved when its PSI, beyond what chance gives, reaches the threshold; what every one of the newest N reports
 calls moved is an alert. docs/drift.md.
 
-exit status: 0 done; alert: there is one; 2 it could not be done; 3 report: no calls in that time; alert: there is none.
+exit status: 0 done; alert: there is one; 2 it could not be done; 3 report, reference: no calls in that time; alert: none.
 The last line is the reference, the run or the alert; with --json, one JSON object.
 """
 
@@ -82,7 +82,11 @@ def _window(options: argparse.Namespace) -> io.Window:
 
 
 def _reference(options: argparse.Namespace) -> int:
-    made = drifting.make_reference(options.drift, options.lake, window=_window(options))
+    try:
+        made = drifting.make_reference(options.drift, options.lake, window=_window(options))
+    except drifting.NoCallsError as nothing:
+        print(f"tokenledger drift: {nothing}", file=sys.stderr)
+        return _NOTHING
     print(f"{made.rows:,} calls, {len(made.columns):,} columns of tenants and features")
     facts = {"reference": made.version, "rows": made.rows, "columns": len(made.columns)}
     print(msgspec.json.encode(facts).decode() if options.json else made.version)
