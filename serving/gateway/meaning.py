@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.cache.embedding import BusyError
+from serving.cache.embedding import embed as packaged
 from serving.cache.minilm import NoModelError
 from serving.gateway import cascade_metrics as metrics
 
@@ -18,11 +19,8 @@ _LONGEST_CHARS: Final = 4_000
 
 async def mean_the_same(first: str, second: str, *, embed: Embed | None, least_similarity: float) -> bool:
     """Whether their vectors are near enough; what cannot be compared does not agree."""
-    if embed is None:
-        metrics.UNCOMPARED.inc()
-        return False
     try:
-        one, other = await embed([first[:_LONGEST_CHARS], second[:_LONGEST_CHARS]])
+        one, other = await (embed or packaged)([first[:_LONGEST_CHARS], second[:_LONGEST_CHARS]])
     except (BusyError, NoModelError):
         metrics.UNCOMPARED.inc()
         return False

@@ -25,7 +25,7 @@ _OPENINGS: Final = (
     r"het spijt me|helaas|przykro mi|przepraszam|niestety|извините|простите|к сожалению|üzgünüm|maalesef",
 )
 _OPENING: Final = re.compile(
-    rf"(?:{'|'.join(_OPENINGS)})\s*(?:,|;|:|-|–|—|\.|!)?\s*(?:but|aber|mais|pero|ma|mas|maar|ale|но)?,?\s*"
+    rf"(?:{'|'.join(_OPENINGS)})\s*(?:,|;|:|-|–|—|\.|!)?\s*(?:but|aber|mais|pero|maar|mas|ma|ale|но)?,?\s*"
 )
 
 _CANNOT: Final = r"(?:can't|cannot|can not|couldn't|won't|will not|am (?:not able|unable) to|'m (?:not able|unable) to)"
@@ -38,7 +38,7 @@ _REFUSALS: Final = (
     rf"i {_CANNOT} {_DO}",
     rf"i(?: am|'m) (?:not able|unable|not allowed|not permitted|not in a position) to {_DO}",
     r"i(?: must| have to|'ll have to) (?:respectfully |politely )?(?:decline|refuse)",
-    r"i(?: do not|don't) (?:have (?:access|the ability|enough information|any information|information)|know\b)",
+    r"i (?:do not|don't) (?:have (?:access|the ability|enough information|any information|information)|know\b)",
     r"i(?: am|'m) not sure (?:what|how|i (?:can|understand))",
     r"(?:that|this)(?: is|'s) (?:not )?something i (?:can't|cannot|can|am not able to|won't)",
     r"ich (?:kann|darf|werde|könnte) [^.]{0,60}nicht\b|ich bin nicht in der lage|ich wei(?:ß|ss) (?:es|das) nicht",

@@ -163,9 +163,13 @@ def misfit(configuration: Configuration, policy: Policy) -> str | None:
         if rules is None:
             known = ", ".join(policy.routes)
             return f"routes.{name}.cascade.policy is {route.cascade.policy!r}; routes of the router's policy: {known}"
-        served = {configuration.upstreams[one].tier for one in route.upstreams}
+        second = route.cascade.second_opinion
+        served = {configuration.upstreams[one].tier for one in route.upstreams if one != second}
         if lacking := next((tier for tier in rules.tiers if tier not in served), None):
-            return f"routes.{name}: no upstream has the tier {lacking!r} of the router's {route.cascade.policy!r}"
+            beside = "" if second is None else f" beside the second opinion {second!r}"
+            return (
+                f"routes.{name}: no upstream{beside} has the tier {lacking!r} of the router's {route.cascade.policy!r}"
+            )
         if strange := next((one for one in sorted(filter(None, served)) if one not in rules.tiers), None):
             known = ", ".join(rules.tiers)
             return f"routes.{name}: the router's policy {route.cascade.policy!r} has no tier {strange!r}, only: {known}"

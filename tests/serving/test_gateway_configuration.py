@@ -14,6 +14,14 @@ from tests.serving.running import Memory, config
 
 GOOD = config(a=8001, b=8002)
 
+CASCADED = (
+    config(a=8001, b=8002)
+    .replace("[upstreams.a]\n", '[upstreams.a]\ntier = "small"\n')
+    .replace("[upstreams.b]\n", '[upstreams.b]\ntier = "large"\n')
+    .replace("[upstreams.a]", '[router]\npolicy_file = "router.toml"\n[upstreams.a]', 1)
+    + '[routes.m.cascade]\npolicy = "chat"\n'
+)
+
 BAD: dict[str, tuple[str, str]] = {
     "unknown section": (GOOD + "[colour]\nx = 1", "unknown field `colour`; known there are listen, limits"),
     "unknown field": ("limits.body = 1\n" + GOOD, "unknown field `body` - at `limits`; known there are head_bytes"),
@@ -38,6 +46,39 @@ BAD: dict[str, tuple[str, str]] = {
     "a header of ours": (
         GOOD.replace("[upstreams.a]\n", '[upstreams.a]\nforward_headers = ["cookie"]\n'),
         "upstreams.a.forward_headers has 'cookie', which is never passed on",
+    ),
+    "a cascade without a router": (
+        CASCADED.replace('[router]\npolicy_file = "router.toml"\n', ""),
+        "routes.m.cascade needs [router] with policy_file",
+    ),
+    "a cascade of upstreams without a tier": (
+        CASCADED.replace('tier = "large"\n', ""),
+        "routes.m.cascade: upstreams.b has no tier; give it one of the policy's",
+    ),
+    "a cascade of embeddings": (
+        CASCADED.replace('["chat", "embeddings"]', '["embeddings"]'),
+        "only `chat` is cascaded, and routes.m.apis lacks it",
+    ),
+    "a second opinion from elsewhere": (
+        CASCADED + 'second_opinion = "c"\n',
+        "routes.m.cascade.second_opinion is 'c'; upstreams of the route are: a, b",
+    ),
+    "a mode nobody knows": (
+        CASCADED + 'mode = "verify"\n',
+        "found 'verify' - at `routes.m.cascade.mode`",
+    ),
+    "one attempt for two tiers": (CASCADED + "attempts = 1\n", ">= 2, found 1 - at `routes.m.cascade.attempts`"),
+    "an experiment without a cascade": (
+        GOOD + '[routes.m.experiment]\nname = "x"\n',
+        "routes.m.experiment: there is no [routes.m.cascade] to try",
+    ),
+    "a control of another tier": (
+        CASCADED + '[routes.m.experiment]\nname = "x"\ncontrol_tier = "huge"\n',
+        "routes.m.experiment.control_tier is 'huge'; tiers of the route: large, small",
+    ),
+    "a check nobody knows": (
+        CASCADED + "checks.spelling = true\n",
+        "unknown field `spelling` - at `routes.m.cascade.checks`",
     ),
     "no TOML": ("x", "not TOML"),
     "upstreams that are a number": ("upstreams = 3", "upstreams is 3; write tables [upstreams.NAME]"),

@@ -175,6 +175,27 @@ def test_a_route_that_the_policy_does_not_fit_is_refused_with_what_would_be_righ
     with_two(scenario, GOOD, GOOD, tmp_path=tmp_path)
 
 
+def test_a_second_opinion_needs_another_upstream_of_the_first_tier(tmp_path: Path) -> None:
+    async def scenario(gateway: Running, _small: Upstream, _large: Upstream) -> None:
+        wrong = config(files(tmp_path), 'second_opinion = "small"', small=1, large=2)
+        with pytest.raises(
+            ConfigurationError, match="no upstream beside the second opinion 'small' has the tier 'small'"
+        ):
+            gateway.gateway.adopt(configuration_of(wrong))
+
+    with_two(scenario, GOOD, GOOD, tmp_path=tmp_path)
+
+
+def test_a_tier_the_policy_does_not_know_may_only_give_second_opinions(tmp_path: Path) -> None:
+    async def scenario(gateway: Running, _small: Upstream, _large: Upstream) -> None:
+        section = files(tmp_path)
+        gateway.gateway.adopt(configuration_of(config(section, 'second_opinion = "tiny"', tiny=3, small=1, large=2)))
+        with pytest.raises(ConfigurationError, match="'chat' has no tier 'tiny', only: small, large"):
+            gateway.gateway.adopt(configuration_of(config(section, tiny=3, small=1, large=2)))
+
+    with_two(scenario, GOOD, GOOD, tmp_path=tmp_path)
+
+
 def _caller(**more: Any) -> Caller:
     usual = {"operation_id": "o", "tenant_id": "acme", "api_key_id": "key", "feature": "", "session_id": None}
     return Caller(**usual | more)
