@@ -7,7 +7,7 @@
 A column has moved when its PSI, beyond what chance gives, reaches the threshold; what every one of the newest N reports
 calls moved is an alert. docs/drift.md.
 
-exit status: 0 done; alert: there is one; 2 it could not be done; 3 report, reference: no calls in that time; alert: none.
+exit status: 0 done; alert: there is one; 2 it could not be done; 3 report, reference: no calls in that time; alert: no.
 The last line is the reference, the run or the alert; with --json, one JSON object.
 """
 
