@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.readers.recordings import CHAT, SSE, cloud_event, lines, read_all, write
+from tokenledger.commands.capture import Capture
 from tokenledger.commands.journal import Journal, RunFacts, text_or_base64
 from tokenledger.commands.traffic import Message, Plan, Template, template, traffic
 from tokenledger.process import default_context, process
@@ -191,3 +192,21 @@ def test_the_journal_of_another_run_is_never_written_to(tmp_path: Path) -> None:
     path.with_name("j.jsonl.run.json").unlink()
     with pytest.raises(ValueError, match="name a new file"):
         Journal.open(path, FACTS)
+
+
+def test_captured_texts_leave_only_for_tenants_that_allow_it(tmp_path: Path) -> None:
+    asked = {"messages": [{"role": "user", "content": "my secret question"}], "model": "m"}
+    rows = [
+        cloud_event({"provider": "openai", "request": asked, "response": CHAT}, f"e{at}", tenant)
+        for at, tenant in enumerate(("acme", "globex", "globex"))
+    ]
+    found, _ = read_all(write(tmp_path, "a.jsonl", lines(*rows)))
+    capture = Capture(lambda tenant_id: tenant_id == "acme")
+
+    sent = list(capture.kept(traffic([template(one) for one in found], Plan())))
+
+    assert [b"secret question" in (message.value or b"") for message in sent] == [True, False, False]
+    assert [priced(message).known_cost_usd_pico for message in sent] == [priced(sent[0]).known_cost_usd_pico] * 3
+    assert capture.report("consent.toml") == [
+        "2 records of tenant 'globex' were sent without texts: consent.toml does not allow capture"
+    ]

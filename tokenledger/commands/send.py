@@ -1,5 +1,7 @@
 """Send log files into the stream, each record once acknowledged by the broker, texts removed.
 
+With --capture the texts of tenants that allow it stay in, for the lake; everybody else's are removed all the same.
+
 FILES are what `tokenledger price` reads. Recorded traffic can be multiplied, the same for the same --seed; repeats are
 calls of their own (fresh event and response ids), duplicates are the same record again.
 
@@ -11,20 +13,23 @@ exit status: 0 all were acknowledged; 1 some were not (run the same command agai
 
 import argparse
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 
 from tokenledger.commands.books import instant_us
+from tokenledger.commands.capture import Capture
 from tokenledger.commands.journal import Journal, RunFacts
 from tokenledger.commands.reading import add_reading_arguments, reading_options
 from tokenledger.commands.stack import environment
-from tokenledger.commands.traffic import Plan, Template, template, traffic
+from tokenledger.commands.traffic import Message, Plan, Template, template, traffic
 from tokenledger.readers import Unreadable, expand, read
 from tokenledger.records.topics import RAW
 
 _DEFAULT_BOOTSTRAP: Final = "127.0.0.1:29092"
+_DEFAULT_CONSENT: Final = ".local/stack/consent.toml"
 _DEFAULT_FEATURES: Final = 20
 _SECOND_US: Final = 1_000_000
 _CHANGING: Final = (
@@ -40,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bootstrap = environment().get("TOKENLEDGER_KAFKA_BOOTSTRAP", _DEFAULT_BOOTSTRAP)
     add("--bootstrap", default=bootstrap, metavar="HOST:PORT", help=f"Kafka (default: {bootstrap})")
     add("--topic", default=RAW.name, help=f"default: {RAW.name}")
-    add("--capture", action="store_true", help="leave texts in: only where the tenant allows it")
+    add("--capture", action="store_true", help="leave texts in, for tenants that allow it in the consent file")
+    consent = environment().get("TOKENLEDGER_CONSENT", _DEFAULT_CONSENT)
+    add("--consent", type=Path, default=Path(consent), metavar="FILE", help=f"which tenants do (default: {consent})")
     add("--tenants", type=_count, default=0, metavar="N", help="share the calls among N tenants, the first with most")
     add("--features", type=_count, default=None, metavar="N",
         help=f"assign N features (default: {_DEFAULT_FEATURES} with --tenants, else none)")  # fmt: skip
@@ -70,9 +77,17 @@ def run(options: argparse.Namespace) -> int:
     from tokenledger.commands.producing import deliver
 
     plan = _plan(options, now_us)
-    messages = traffic(templates, plan)
+    messages: Iterable[Message] = traffic(templates, plan)
     expected = round(len(templates) * plan.repeat * (1 + plan.duplicates))
-    return deliver(messages, journal, options=options, expected=expected)
+    if not options.capture:
+        return deliver(messages, journal, options=options, expected=expected)
+    from ledger.lake.consent import ConsentFile
+
+    capture = Capture(ConsentFile(options.consent).now().allows)
+    status = deliver(capture.kept(messages), journal, options=options, expected=expected)
+    for line in capture.report(str(options.consent)):
+        console.print(line, markup=False)
+    return status
 
 
 def _load(paths: list[str], options: argparse.Namespace, *, problems: list[Unreadable]) -> list[Template]:
