@@ -42,7 +42,7 @@ SYSTEM: Final = (
 _ROUTED: Final = {"small": SMALL, "medium": MEDIUM, "frontier": FRONTIER}
 _ALONE: Final = 0.95
 """Quality floor of a router whose choice is final."""
-_CHECKED: Final = 0.85
+_CHECKED: Final = 0.88
 """The same where answers are checked."""
 _COUNT: Final = 6_000
 _DRAWS: Final = 1_000

@@ -135,9 +135,14 @@ def is_right(question: str, tier: Tier, *, label: Label | None = None) -> bool:
     about = label.same_as or question
     accuracy = tier.accuracy
     if label.difficulty is not None and tier.accuracy_hardest is not None:
-        accuracy += (tier.accuracy_hardest - accuracy) * label.difficulty
+        accuracy += (tier.accuracy_hardest - accuracy) * _felt(_felt(label.difficulty))
     same_for_all = share("kind", tier.name, about) < tier.shared_difficulty
     return (share("difficulty", about) if same_for_all else share("luck", tier.name, about)) < accuracy
+
+
+def _felt(difficulty: float) -> float:
+    """The same between 0 and 1, but nearer to the ends: a model mostly knows, or mostly does not."""
+    return difficulty * difficulty * (3 - 2 * difficulty)
 
 
 def _answer(chat: Chat, tier: Tier, *, labels: Mapping[str, Label], index: int) -> Answer:

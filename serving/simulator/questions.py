@@ -13,9 +13,9 @@ import msgspec
 
 from serving.simulator.answering import Label
 
-_LUCK: Final = 0.3
+_LUCK: Final = 0.2
 """Part of a question's difficulty that its text does not show."""
-_MOSTLY_EASY: Final = 1.7
+_MOSTLY_EASY: Final = 1.6
 """Raises no question above 1, and lowers most: traffic is easy for the greater part."""
 _NUMBER: Final = "Give the number only."
 _LETTER: Final = "Answer with the letter only."
