@@ -8,21 +8,21 @@ _HALVINGS: Final = 50
 
 
 @lru_cache(maxsize=65_536)
-def upper_bound(hits: int, trials: int, confidence: float) -> float:
+def upper_bound(hits: int, trials: int, *, confidence: float) -> float:
     """The share that is, with this confidence, not exceeded: the greatest p with P(at most `hits`) ≥ 1 - confidence."""
     if hits >= trials:
         return 1.0
     low, high = hits / trials, 1.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if at_most(hits, trials, middle) > 1 - confidence:
+        if at_most(hits, trials, share=middle) > 1 - confidence:
             low = middle
         else:
             high = middle
     return high
 
 
-def at_most(hits: int, trials: int, share: float) -> float:
+def at_most(hits: int, trials: int, *, share: float) -> float:
     """P(X ≤ hits) of a binomial X."""
     if hits < 0:
         return 0.0

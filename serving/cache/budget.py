@@ -77,7 +77,7 @@ class Budget:
 
     def _watch(self, budget: float, confidence: float) -> None:
         wrong = sum(self._drawn)
-        if wrong == 0 or at_most(wrong - 1, len(self._drawn), budget) <= confidence:
+        if wrong == 0 or at_most(wrong - 1, len(self._drawn), share=budget) <= confidence:
             return
         if self._strictness < _STRICTEST:
             self._strictness += 1
@@ -97,7 +97,7 @@ class Budget:
         return Rate(
             checked=checked,
             wrong=wrong,
-            bound=upper_bound(wrong, checked, _BOUND_CONFIDENCE) if checked else 1.0,
+            bound=upper_bound(wrong, checked, confidence=_BOUND_CONFIDENCE) if checked else 1.0,
             strictness=self._strictness,
             pairs=len(self._pairs),
             serving=self.curve.gate < float("inf"),

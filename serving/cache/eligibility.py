@@ -73,7 +73,7 @@ def wish_of(header: bytes | None) -> Wish:
     return Wish(**found)
 
 
-def forbidden(members: dict[str, Raw], asking: Asking | None, rules: RouteCache) -> Reason | None:
+def forbidden(members: dict[str, Raw], asking: Asking | None, *, rules: RouteCache) -> Reason | None:
     """Why the request has nothing to do with the cache, or None."""
     if asking is None or not asking.question:
         return "media" if asking is not None and asking.media else "no_question"

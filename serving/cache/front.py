@@ -124,12 +124,12 @@ class Caches:
         if rules is None:
             return _OFF
         wish = wish_of(question.wish)
-        key = exact_key(question, rules, wish.knowledge)
-        oldest_us = _oldest_us(question, rules, wish)
+        key = exact_key(question, rules, knowledge=wish.knowledge)
+        oldest_us = _oldest_us(question, rules, wish=wish)
         if rules.exact and wish.look_up:
             kept = self._exact.get(question.tenant_id, key, oldest_us=oldest_us)
             if kept is not None:
-                return _hit("exact", kept, question)
+                return _hit("exact", kept, question=question)
         found = await self._look_further(question, rules, wish=wish, key=key, oldest_us=oldest_us)
         if isinstance(found, Miss):
             metrics.misses(question.route, found.reason).inc()
@@ -141,7 +141,7 @@ class Caches:
         if not wish.look_up and not wish.keep:
             return Miss(reason="opted_out")
         asking = asking_of(question.members["messages"]) if "messages" in question.members else None
-        why = forbidden(question.members, asking, rules)
+        why = forbidden(question.members, asking, rules=rules)
         if why is not None or asking is None:
             return Miss(reason=why or "no_question")
         ticket = Ticket(question, rules, key, wish.knowledge)
@@ -215,7 +215,7 @@ class Caches:
             self._drawn[ticket.question.operation_id] = ticket
             if len(self._drawn) > _DRAWN:
                 self._drawn.popitem(last=False)
-        hit = _hit("semantic", kept, ticket.question)
+        hit = _hit("semantic", kept, question=ticket.question)
         return msgspec.structs.replace(hit, similarity=similarity, verify=met.verify)
 
     # Keeping
@@ -247,7 +247,7 @@ class Caches:
                                                      same=self.worker.same_meaning)
             )  # fmt: skip
 
-    def verified(self, question: Question, hit: Hit, reply: bytes) -> None:
+    def verified(self, question: Question, hit: Hit, *, reply: bytes) -> None:
         """What the model says to a question that a hit answered. Does not wait."""
         ticket = self._drawn.pop(question.operation_id, None)
         answer = answer_of(reply)
@@ -284,7 +284,7 @@ class Caches:
             self._loop.call_soon_threadsafe(what)
 
 
-def _hit(kind: Kind, kept: Kept, question: Question) -> Hit:
+def _hit(kind: Kind, kept: Kept, *, question: Question) -> Hit:
     metrics.hits(question.route, kind).inc()
     return Hit(
         kind=kind,
@@ -300,7 +300,7 @@ def _missed(reason: Reason, ticket: Ticket, *, keep: bool) -> Miss:
     return Miss(reason=reason, ticket=ticket if keep else None)
 
 
-def _oldest_us(question: Question, rules: RouteCache, wish: Wish) -> int:
+def _oldest_us(question: Question, rules: RouteCache, *, wish: Wish) -> int:
     longest_s = rules.ttl_s if wish.longest_age_s is None else min(rules.ttl_s, wish.longest_age_s)
     return question.at_us - longest_s * _US
 

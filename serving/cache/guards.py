@@ -26,7 +26,7 @@ def _other_names(asked: Marks, kept: Marks) -> bool:
 def _other_question(asked: Marks, kept: Marks) -> bool:
     if asked.asks and kept.asks and asked.asks != kept.asks:
         return True
-    return any(_opposed(asked.words, kept.words, sides) for sides in OPPOSITES)
+    return any(_opposed(asked.words, kept.words, sides=sides) for sides in OPPOSITES)
 
 
 def _named(names: frozenset[str], other: Marks) -> bool:
@@ -34,7 +34,7 @@ def _named(names: frozenset[str], other: Marks) -> bool:
     return all(name in other.names or name in other.words for name in names)
 
 
-def _opposed(asked: frozenset[str], kept: frozenset[str], sides: tuple[frozenset[str], frozenset[str]]) -> bool:
+def _opposed(asked: frozenset[str], kept: frozenset[str], *, sides: tuple[frozenset[str], frozenset[str]]) -> bool:
     """Whether each question takes another side."""
     one, other = sides
     in_asked = bool(asked & one), bool(asked & other)

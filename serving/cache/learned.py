@@ -52,7 +52,7 @@ class Learned:
         phrasing = Phrasing(
             said.name, said.tenant_id, said.partition, said.answer_id, marks_of(said.question), answer.at_us
         )
-        self.semantic.add(phrasing, np.frombuffer(said.vector, dtype=np.float32), answer)
+        self.semantic.add(phrasing, np.frombuffer(said.vector, dtype=np.float32), kept=answer)
         metrics.QUESTIONS.set(len(self.semantic))
         if not stored:
             self._put(said)
@@ -83,7 +83,7 @@ class Learned:
         return right
 
     def _tell(self, tenant_id: str, route: str) -> None:
-        metrics.rate(tenant_id, route, self.semantic.budget(tenant_id, route).rate())
+        metrics.rate(tenant_id, route, known=self.semantic.budget(tenant_id, route).rate())
 
     def take(self, news: News, routes: dict[str, RouteCache]) -> None:
         """What other processes, or this one in another life, kept, checked and purged."""

@@ -126,7 +126,7 @@ def gate_of(scores: Array, wrong: NDArray[np.bool_], *, budget: float, confidenc
     unsure = (1 - confidence) / _SIZES
     least = least_trials(budget, 1 - unsure)
     sizes = [size for step in range(_SIZES) if (size := int(least * _GROWTH**step)) <= len(scores)]
-    kept = [size for size in sizes if at_most(int(errors[size - 1]), size, budget) <= unsure]
+    kept = [size for size in sizes if at_most(int(errors[size - 1]), size, share=budget) <= unsure]
     return float(scores[kept[-1] - 1]) if kept else _NEVER
 
 

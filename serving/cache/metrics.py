@@ -72,7 +72,7 @@ def checked(tenant_id: str, route: str, *, right: bool) -> None:
     _CHECKED.labels(tenant_label(tenant_id), route, "right" if right else "wrong").inc()
 
 
-def rate(tenant_id: str, route: str, known: Rate) -> None:
+def rate(tenant_id: str, route: str, *, known: Rate) -> None:
     """How a tenant's route is doing; of tenants without a label of their own, nothing is said."""
     label = tenant_label(tenant_id)
     if label == tenant_id:

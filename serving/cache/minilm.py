@@ -87,14 +87,14 @@ class Model:
     def _forward(self, ids: NDArray[np.int32], hidden_from: Floats | None) -> Floats:
         hidden = _normalised(self._words[ids] + self._places[: ids.shape[1]], self._norm)
         for layer in self._layers:
-            attended = _attend(hidden, layer, hidden_from) @ layer.out + layer.out_bias
+            attended = _attend(hidden, layer, hidden_from=hidden_from) @ layer.out + layer.out_bias
             hidden = _normalised(hidden + attended, layer.norm_a)
             fed = _gelu(hidden @ layer.up + layer.up_bias) @ layer.down + layer.down_bias
             hidden = _normalised(hidden + fed, layer.norm_b)
         return hidden
 
 
-def _attend(hidden: Floats, layer: _Layer, hidden_from: Floats | None) -> Floats:
+def _attend(hidden: Floats, layer: _Layer, *, hidden_from: Floats | None) -> Floats:
     batch, width, size = hidden.shape
     qkv = (hidden @ layer.qkv + layer.qkv_bias).reshape(batch, width, 3, _HEADS, size // _HEADS)
     query, key, value = (np.ascontiguousarray(qkv[:, :, part].transpose(0, 2, 1, 3)) for part in range(3))

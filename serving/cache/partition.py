@@ -28,7 +28,7 @@ def version_of(rules: RouteCache) -> str:
     return f"{rules.scope}/{rules.highest_temperature}/{rules.time_words}"
 
 
-def exact_key(question: Question, rules: RouteCache, knowledge: str = "") -> bytes:
+def exact_key(question: Question, rules: RouteCache, *, knowledge: str = "") -> bytes:
     """The same request of the same app: every byte of every member that can change the answer."""
     return _hash(_place(question, rules, knowledge=knowledge), question.members)
 

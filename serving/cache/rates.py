@@ -26,6 +26,6 @@ def drawn_rates(pairs: Iterable[Pair]) -> dict[tuple[str, str], DrawnRate]:
         if pair.drawn:
             found[pair.tenant_id, pair.route].append(not pair.checked.correct)
     return {
-        key: DrawnRate(len(wrong), sum(wrong), upper_bound(sum(wrong), len(wrong), CONFIDENCE))
+        key: DrawnRate(len(wrong), sum(wrong), upper_bound(sum(wrong), len(wrong), confidence=CONFIDENCE))
         for key, wrong in found.items()
     }

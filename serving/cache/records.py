@@ -85,5 +85,5 @@ class Cache(Protocol):
     def offer(self, miss: Miss, reply: bytes, *, provider: str, model: str) -> None:
         """A whole, successful, verified reply to a question that missed. Does not wait."""
 
-    def verified(self, question: Question, hit: Hit, reply: bytes) -> None:
+    def verified(self, question: Question, hit: Hit, *, reply: bytes) -> None:
         """What the model says to a question that a hit answered. Does not wait."""

@@ -149,7 +149,7 @@ class Semantic:
             answer_id, checked, drawn=drawn, budget=rules.error_budget, confidence=rules.confidence
         )
 
-    def add(self, phrasing: Phrasing, vector: Floats, kept: Kept) -> None:
+    def add(self, phrasing: Phrasing, vector: Floats, *, kept: Kept) -> None:
         """Keep a question and its answer; the one met longest ago makes room."""
         rows = self._rows.setdefault(phrasing.tenant_id, OrderedDict())
         if phrasing.name in rows:

@@ -61,7 +61,7 @@ class Seat:
         self._policies.clear()
         self.cache.adopt(rules_of(configuration))
 
-    def policy_of(self, configuration: Configuration, route: str, version: str) -> str:
+    def policy_of(self, configuration: Configuration, route: str, *, version: str) -> str:
         """What chooses the model behind a route, as a hash: another choice may give another answer."""
         known = self._policies.get((route, version))
         if known is not None and known[0] is configuration:
@@ -130,7 +130,7 @@ class Caching:
             return False
         await self._serve(found)
         if found.verify:
-            self._seat.check(Checking(self._seat.cache, question, found, call=call))
+            self._seat.check(Checking(self._seat.cache, question, hit=found, call=call))
         return True
 
     def _question(self, version: str) -> Question:
@@ -139,7 +139,7 @@ class Caching:
             tenant_id=admitted.tenant_id,
             app=f"{admitted.project or ''}/{admitted.feature or ''}",
             route=call.asked.model,
-            model_policy=self._seat.policy_of(call.policy, call.asked.model, version),
+            model_policy=self._seat.policy_of(call.policy, call.asked.model, version=version),
             operation_id=call.incoming.request_id,
             members=call.asked.members,
             at_us=self._start.us,
@@ -226,7 +226,7 @@ class Caching:
 class Checking:
     """A hit that was served, and what a model says to the same question."""
 
-    def __init__(self, cache: Cache, question: Question, hit: Hit, *, call: Asker) -> None:
+    def __init__(self, cache: Cache, question: Question, *, hit: Hit, call: Asker) -> None:
         self._cache = cache
         self._question = question
         self._hit = hit
@@ -252,7 +252,7 @@ class Checking:
             found = await sender.attempt(deployment, server, errand=errand, take=self._taken)
             if isinstance(found, Gathered):
                 found.settle(served=False)
-                self._cache.verified(self._question, self._hit, found.body)
+                self._cache.verified(self._question, self._hit, reply=found.body)
             return
 
     async def _taken(self, attempt: Attempt) -> Gathered | Failed:

@@ -53,7 +53,7 @@ async def asked(cache: Caches, one: Question, answer: str) -> Hit | Miss:
         cache.offer(found, reply(answer), provider="openai", model="gpt-4o")
         await settled(cache)
     elif found.verify:
-        cache.verified(one, found, reply(answer))
+        cache.verified(one, found, reply=reply(answer))
         await settled(cache)
     return found
 

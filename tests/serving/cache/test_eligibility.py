@@ -18,7 +18,7 @@ RULES = RouteCache()
 
 def why_not(one: Question, rules: RouteCache = RULES) -> str | None:
     """What the rules say."""
-    return forbidden(one.members, asking_of(one.members["messages"]), rules)
+    return forbidden(one.members, asking_of(one.members["messages"]), rules=rules)
 
 
 def _called(**message: Any) -> Question:
@@ -92,7 +92,7 @@ def test_the_operator_may_allow_time_words_and_forbid_temperature() -> None:
     assert why_not(question("What is the weather today?"), RouteCache(time_words=True)) is None
     assert why_not(question(temperature=0.5), RouteCache(highest_temperature=0.2)) == "hot"
     members = {name: value for name, value in question().members.items() if name != "temperature"}
-    assert forbidden(members, asking_of(members["messages"]), RouteCache(highest_temperature=0.2)) == "hot"
+    assert forbidden(members, asking_of(members["messages"]), rules=RouteCache(highest_temperature=0.2)) == "hot"
 
 
 # The caller's wish

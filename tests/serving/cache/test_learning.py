@@ -18,15 +18,17 @@ from serving.cache.pairing import Candidate
 def test_the_bound_is_the_one_of_clopper_and_pearson(hits: int, trials: int, confidence: float) -> None:
     expected = 1.0 if hits == trials else float(beta.ppf(confidence, hits + 1, trials - hits))
 
-    assert upper_bound(hits, trials, confidence) == pytest.approx(expected, abs=1e-9)
-    assert at_most(hits, trials, 0.03) == pytest.approx(float(binom.cdf(hits, trials, 0.03)), abs=1e-9)
+    assert upper_bound(hits, trials, confidence=confidence) == pytest.approx(expected, abs=1e-9)
+    assert at_most(hits, trials, share=0.03) == pytest.approx(float(binom.cdf(hits, trials, 0.03)), abs=1e-9)
 
 
 def test_so_many_faultless_trials_show_a_share() -> None:
     for share, confidence in ((0.01, 0.95), (0.02, 0.997), (0.5, 0.5)):
         trials = least_trials(share, confidence)
         assert (
-            upper_bound(0, trials, confidence) <= share < upper_bound(0, trials - 1, confidence) if trials > 1 else True
+            upper_bound(0, trials, confidence=confidence) <= share < upper_bound(0, trials - 1, confidence=confidence)
+            if trials > 1
+            else True
         )
 
 
@@ -92,6 +94,7 @@ def served_and_wrong(
     return served, wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [0.01, 0.02, 0.05])
 def test_the_share_of_wrong_hits_stays_within_the_budget(budget: float) -> None:
     runs = [served_and_wrong(seed=seed, budget=budget) for seed in range(3)]
@@ -101,6 +104,7 @@ def test_the_share_of_wrong_hits_stays_within_the_budget(budget: float) -> None:
     assert wrong <= budget * served
 
 
+@pytest.mark.slow
 def test_traps_that_no_feature_shows_keep_the_cache_shut() -> None:
     """A tenth of the most similar pairs are wrong: no gate keeps a budget of 2 %, so nothing is served for long."""
     runs = [served_and_wrong(seed=seed, budget=0.02, trap_share=0.2, questions=4_000) for seed in range(2)]
@@ -108,6 +112,7 @@ def test_traps_that_no_feature_shows_keep_the_cache_shut() -> None:
     assert sum(served for served, _ in runs) <= 0.01 * 8_000
 
 
+@pytest.mark.slow
 def test_when_the_world_changes_the_cache_shuts_by_itself() -> None:
     """From one moment on, every second hit is wrong; what is checked of them says so."""
     draw = random.Random(3)  # noqa: S311 - a simulation

@@ -79,7 +79,7 @@ def test_another_version_of_the_knowledge_is_another_cache() -> None:
     newer = RouteCache(knowledge_version="2026-11")
 
     assert exact_key(question(), newer) != exact_key(question(), RULES)
-    assert exact_key(question(), RULES, "v3") != exact_key(question(), RULES)
+    assert exact_key(question(), RULES, knowledge="v3") != exact_key(question(), RULES)
     assert semantic(question(), RULES, "v3") != semantic(question())
 
 
