@@ -80,7 +80,7 @@ class Command(BaseOperator):  # type: ignore[misc]  # the type checker cannot se
             raise AirflowSkipException(f"{settled(self.needs, os.environ)} is not there; nothing is run until it is")
         self._hook = SubprocessHook()
         ended = self._hook.run_command(
-            command=argv(self.words, self.options, os.environ), env=environment(os.environ), cwd=str(REPO)
+            command=argv(self.words, self.options, env=os.environ), env=environment(os.environ), cwd=str(REPO)
         )
         if ended.exit_code == self.nothing_status:
             raise AirflowSkipException("there was nothing to do; the command's output says why")
@@ -135,7 +135,7 @@ def tokenledger(*words: str, **airflow: Any) -> Command:
     return Command(words=("tokenledger.cli", *words), **airflow)
 
 
-def argv(words: Sequence[str], options: Mapping[str, str], env: Mapping[str, str]) -> list[str]:
+def argv(words: Sequence[str], options: Mapping[str, str], *, env: Mapping[str, str]) -> list[str]:
     """The process's arguments. A value stands behind its option's `=`, so that none can become an option."""
     python = env.get("TOKENLEDGER_STACK_PYTHON", str(REPO / ".local" / "venv" / "bin" / "python"))
     given = [f"{name}={value}" for name, value in options.items() if value]

@@ -1,0 +1,98 @@
+"""How long after an event the run starts that it asks for: a Kafka message, an asset's event, a person's click.
+
+Against the running stack with Airflow (`make airflow`); its runs are real runs of `materialize_features`.
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Producer
+
+from infra.airflow_client import ENDED, Airflow
+from infra.local.layout import Layout
+from infra.local.place import layout_of
+from tokenledger.records.topics import FEATURES
+
+DAG = "materialize_features"
+ASSET = "tokenledger://features/hour"
+SAMPLES = 7
+HOUR_US = 3_600_000_000
+_WITHIN_S = 180.0
+
+
+def main() -> int:
+    """Print the figures."""
+    layout = layout_of(os.environ.get("TOKENLEDGER_STACK_ROOT"))
+    operator = Airflow.as_user(layout, "operator")
+    operator.unpause(DAG)
+    time.sleep(10)  # the triggerer starts to watch
+    told = {
+        "Kafka message": _kafka(layout),
+        "asset event by REST": _asset(operator),
+        "run by REST": lambda: operator.trigger(DAG),
+    }
+    found = {name: [_seconds(operator, tell) for _ in range(SAMPLES)] for name, tell in told.items()}
+    operator.unpause(DAG, paused=True)
+    for name, seconds in found.items():
+        print(
+            f"{name:20} → run starts: p50 {statistics.median(seconds):.2f} s, worst {max(seconds):.2f} s of {SAMPLES}"
+        )
+    kafka, rest = (statistics.median(found[name]) for name in ("Kafka message", "run by REST"))
+    print(
+        f"| event → DAG start, p50 | {kafka:.2f} s from a Kafka message, {rest:.2f} s from REST ({kafka / rest:.1f}×) "
+        f"| load average {Path('/proc/loadavg').read_text(encoding='utf-8').split()[0]} |"
+    )
+    return 0
+
+
+def _kafka(layout: Layout) -> Callable[[], object]:
+    producer = Producer({"bootstrap.servers": layout.kafka_bootstrap, "acks": "all"})
+    # Hours that no traffic reaches, so that each message begins one that is new to the watcher.
+    hours = iter(range(int(time.time()) // 3600 + 1, 1 << 40))
+
+    def tell() -> None:
+        window = {
+            "entity": "model",
+            "provider": "benchmark",
+            "model": "none",
+            "window_start_at_us": next(hours) * HOUR_US,
+        }
+        producer.produce(FEATURES.name, json.dumps(window).encode())
+        assert producer.flush(10) == 0
+
+    return tell
+
+
+def _asset(operator: Airflow) -> Callable[[], object]:
+    [asset] = [one for one in operator.ask("GET", "/api/v2/assets")["assets"] if one["uri"] == ASSET]
+    return lambda: operator.ask("POST", "/api/v2/assets/events", body={"asset_id": asset["id"], "extra": {}})
+
+
+def _runs(operator: Airflow) -> dict[str, Any]:
+    newest = operator.ask("GET", f"/api/v2/dags/{DAG}/dagRuns?order_by=-run_after&limit=20")
+    return {one["dag_run_id"]: one for one in newest["dag_runs"]}
+
+
+def _seconds(operator: Airflow, tell: Callable[[], object]) -> float:
+    """From the event to the start of its run, by Airflow's own record; ended before the next begins."""
+    before = set(_runs(operator))
+    told_at = time.time()
+    tell()
+    deadline = time.monotonic() + _WITHIN_S
+    while time.monotonic() < deadline:
+        new = [one for name, one in _runs(operator).items() if name not in before]
+        if new and all(one["state"] in ENDED for one in new):
+            return min(datetime.fromisoformat(one["start_date"]).timestamp() for one in new) - told_at
+        time.sleep(0.2)
+    raise TimeoutError(f"no run of {DAG} within {_WITHIN_S:.0f} s")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
