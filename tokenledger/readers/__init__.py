@@ -19,7 +19,7 @@ from tokenledger.readers.transcripts import ndjson, sse
 from tokenledger.readers.vcr import cassette
 from tokenledger.records.raw import RawEvent
 
-__all__ = ["Found", "Options", "Unreadable", "expand", "read"]
+__all__ = ["Found", "Options", "Unreadable", "expand", "read", "value_without_texts"]
 
 _REPORT_EVERY: Final = 1024
 
