@@ -25,12 +25,14 @@ from serving.gateway.tailing import Place, Tail
 
 _BATCH_S = 0.2
 _SAVE_S = 1.0
-_CALL = (
-    "posting_id, revision, reading_version, explicit_leaves, known_cost_usd_pico, partition, append_at_us, dim_no, "
-    "id_reuse, tenant_id, event_id, event_key, ce_source, provider, status, usage, usage_source, usage_reading, "
-    "event_time_source, price_status, book_version, fingerprint, rank, topic, code_version, "
-    'call_id, charged_at_us, started_at_us, cost_usd_pico, "offset"'
-)
+_COPY = """
+COPY calls (
+    posting_id, revision, reading_version, explicit_leaves, known_cost_usd_pico, partition, append_at_us, dim_no,
+    id_reuse, tenant_id, event_id, event_key, ce_source, provider, status, usage, usage_source, usage_reading,
+    event_time_source, price_status, book_version, fingerprint, rank, topic, code_version,
+    call_id, charged_at_us, started_at_us, cost_usd_pico, "offset"
+) FROM STDIN
+"""
 _SAME = "1 0 1 0 0 0 0 1 f acme e e s openai ok {} reported openai started_at priced b \\\\x00 \\\\x00 t v".replace(
     " ", "\t"
 )
@@ -76,7 +78,7 @@ def post(connection: Connection, epoch: str, done: list[Intent], *, first: int, 
     now_us = time.time_ns() // 1000
     keys = [ledger_key(one.tenant_id, event_key(epoch, one.event_id)).hex() for one in done]
     with connection.transaction(), connection.cursor() as cursor:
-        with cursor.copy(f"COPY calls ({_CALL}) FROM STDIN") as copy:
+        with cursor.copy(_COPY) as copy:
             copy.write("".join(_call_rows(len(keys), first, now_us=now_us, cost_usd_pico=cost_usd_pico)))
         with cursor.copy("COPY call_keys (key, call_id, charged_at_us) FROM STDIN") as copy:
             copy.write("".join(f"{key}\t{first + at}\t{now_us}\n" for at, key in enumerate(keys)))

@@ -43,9 +43,9 @@ class App:
                 await self._other(incoming, answer)
         except Exception:
             log.exception("a request failed", extra={"facts": {"request_id": incoming.request_id}})
-            if answer.status:
-                raise
-            await answer.refuse(refused(500, "the gateway failed; the request id tells its log where", code="internal"))
+            if not answer.status:  # else its connection is closed, since it has no end
+                what = "the gateway failed; the request id tells its log where"
+                await answer.refuse(refused(500, what, code="internal"))
 
     async def _call(self, incoming: Incoming, answer: Answer, *, api: str) -> None:
         gateway = self._gateway

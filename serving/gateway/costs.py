@@ -92,7 +92,7 @@ _engines: dict[tuple[str | None, ...], str | None] = {}
 
 def spent(intent: Intent, outcome: Outcome, *, epoch: str, context: Context) -> Spent:
     """What it came to, by the ledger's own reading and prices."""
-    usual = usual_spent(intent, outcome, context)
+    usual = usual_spent(intent, outcome, context=context)
     return usual if usual is not None else processed(intent, outcome, epoch=epoch, context=context)
 
 
@@ -108,7 +108,7 @@ def processed(intent: Intent, outcome: Outcome, *, epoch: str, context: Context)
     return Spent(priced.cost_usd_pico, tokens)
 
 
-def usual_spent(intent: Intent, outcome: Outcome, context: Context) -> Spent | None:
+def usual_spent(intent: Intent, outcome: Outcome, *, context: Context) -> Spent | None:
     """The same by the short path; None for what has to go the whole one."""
     if outcome.reply is None or outcome.http_status != _OK or outcome.aborted or outcome.error_type or intent.cache_hit:
         return None

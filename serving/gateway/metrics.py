@@ -13,30 +13,33 @@ _OWN_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02
 _REQUESTS: Final = Counter(
     "tokenledger_gateway_requests_total",
     "Requests answered, by route and status; unknown models share one route",
-    ["route", "status"],
+    labels=["route", "status"],
 )
 _REQUEST_SECONDS: Final = Histogram(
-    "tokenledger_gateway_request_seconds", "From a request's last byte to its answer's", ["route"], buckets=_SECONDS
+    "tokenledger_gateway_request_seconds",
+    "From a request's last byte to its answer's",
+    labels=["route"],
+    buckets=_SECONDS,
 )
 _ADMIT_SECONDS: Final = Histogram(
     "tokenledger_gateway_admit_seconds",
     "From a request's last byte until it is sent on: checks, choice, reservation, durable intent",
-    ["route"],
+    labels=["route"],
     buckets=_OWN_SECONDS,
 )
 _FIRST_BYTE_SECONDS: Final = Histogram(
     "tokenledger_gateway_upstream_first_byte_seconds",
     "From sending to an upstream to its first byte",
-    ["upstream"],
+    labels=["upstream"],
     buckets=_SECONDS,
 )
 _ATTEMPTS: Final = Counter(
     "tokenledger_gateway_attempts_total",
     "Attempts at upstreams, by what came of them: `ok`, an HTTP status, or an error type",
-    ["upstream", "outcome"],
+    labels=["upstream", "outcome"],
 )
 _REFUSED: Final = Counter(
-    "tokenledger_gateway_refusals_total", "Requests refused before any upstream, by status", ["status"]
+    "tokenledger_gateway_refusals_total", "Requests refused before any upstream, by status", labels=["status"]
 )
 ABANDONED: Final = Counter("tokenledger_gateway_abandoned_total", "Calls whose client left before their end")
 RETRIES_DENIED: Final = Counter(
@@ -45,7 +48,7 @@ RETRIES_DENIED: Final = Counter(
 RELOADS: Final = Counter(
     "tokenledger_gateway_config_reloads_total",
     "Times a changed configuration or key was read, by whether it was taken",
-    ["outcome"],
+    labels=["outcome"],
 )
 CONFIG_LOADED: Final = Gauge(
     "tokenledger_gateway_config_loaded_timestamp_seconds", "When the configuration at work was read"
@@ -55,7 +58,7 @@ FEATURE_DEFAULTS: Final = Counter(
 )
 FEATURE_READS: Final = Counter("tokenledger_gateway_feature_reads_total", "Reads of the feature store")
 BREAKER_OPENED: Final = Counter(
-    "tokenledger_gateway_breaker_opened_total", "Times a replica was left alone", ["upstream", "replica"]
+    "tokenledger_gateway_breaker_opened_total", "Times a replica was left alone", labels=["upstream", "replica"]
 )
 
 

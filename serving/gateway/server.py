@@ -16,15 +16,12 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
-from ledger.observing import logger
 from serving.gateway.configuration import MILLIS_PER_SECOND, Limits
 from serving.gateway.deadlines import NEVER, Alarm, Deadlines, now_s
 from serving.gateway.errors import body_of, refused
 from serving.gateway.ids import new_id
 from serving.gateway.incoming import Incoming, is_too_large, too_large
 from serving.gateway.records import Refusal
-
-log = logger("serving.gateway.server")
 
 Handler = Callable[[Incoming], Awaitable[None]]
 
@@ -34,7 +31,7 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 def protocol_of(limits: Callable[[], Limits], deadlines: Deadlines) -> Callable[..., "Protocol"]:
     """What uvicorn makes for each connection; limits are those of the moment it opens."""
 
-    def made(config: Config, server_state: ServerState, app_state: Any, _loop: Any = None) -> "Protocol":
+    def made(config: Config, server_state: ServerState, *, app_state: Any, _loop: Any = None) -> "Protocol":
         del app_state, _loop
         return Protocol(config.app, server_state, limits=limits(), deadlines=deadlines)  # type: ignore[arg-type]  # ours
 
@@ -255,8 +252,6 @@ class Protocol(asyncio.Protocol):
     async def _run(self, incoming: Incoming) -> None:
         try:
             await self._answer(incoming)
-        except Exception:
-            log.exception("an answer broke off", extra={"facts": {"request_id": incoming.request_id}})
         finally:
             if self._task is not None:
                 self._state.tasks.discard(self._task)

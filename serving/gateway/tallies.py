@@ -6,12 +6,12 @@ All of it happens on one thread, and so does the page that reads it.
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from math import inf
 from typing import Final
 
 from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 Labels = tuple[str, ...]
 
@@ -47,16 +47,16 @@ class Durations:
     def cumulated(self) -> list[tuple[str, float]]:
         """Bucket's upper bound → how many took no longer."""
         total, found = 0, []
-        for bound_s, count in zip((*self._bounds_s, float("inf")), self.in_buckets, strict=True):
+        for bound_s, count in zip((*self._bounds_s, inf), self.in_buckets, strict=True):
             total += count
-            found.append((floatToGoString(bound_s), float(total)))
+            found.append(("+Inf" if bound_s == inf else str(float(bound_s)), float(total)))
         return found
 
 
 class Counter(Collector):
     """A family of counts."""
 
-    def __init__(self, name: str, documentation: str, labels: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, documentation: str, *, labels: Sequence[str] = ()) -> None:
         self._family: Callable[[], CounterMetricFamily] = lambda: CounterMetricFamily(
             name, documentation, labels=labels
         )
@@ -85,7 +85,7 @@ class Counter(Collector):
 class Histogram(Collector):
     """A family of durations."""
 
-    def __init__(self, name: str, documentation: str, labels: Sequence[str], *, buckets: Sequence[float]) -> None:
+    def __init__(self, name: str, documentation: str, *, labels: Sequence[str], buckets: Sequence[float]) -> None:
         self._family: Callable[[], HistogramMetricFamily] = lambda: HistogramMetricFamily(
             name, documentation, labels=labels
         )

@@ -86,19 +86,19 @@ def test_the_short_path_and_the_whole_one_agree_to_the_pico(attempt: tuple[Inten
 
 
 def test_a_usual_reply_goes_the_short_path() -> None:
-    found = usual_spent(intent(), outcome(), default_context())
+    found = usual_spent(intent(), outcome(), context=default_context())
     assert found == (COST_USD_PICO, 1_100)
 
 
 def test_a_model_of_ones_own_has_no_price_on_either_path() -> None:
     one = intent(provider="vllm", request_model="my-model", engine="vllm")
     ended = outcome(reply=msgspec.Raw(bytes(reply()).replace(b"gpt-4o-mini-2024-07-18", b"my-model")))
-    assert usual_spent(one, ended, default_context()) == (None, 1_100)
+    assert usual_spent(one, ended, context=default_context()) == (None, 1_100)
     assert processed(one, ended, epoch="x", context=default_context()) == (None, 1_100)
 
 
 def test_what_is_not_wholly_understood_goes_the_whole_path() -> None:
     for change in ({"aborted": True}, {"error_type": "upstream_closed"}, {"http_status": 429}, {"reply": None}):
-        assert usual_spent(intent(), outcome(**change), default_context()) is None
+        assert usual_spent(intent(), outcome(**change), context=default_context()) is None
     odd = msgspec.Raw(bytes(reply()).replace(b'"total_tokens":1100', b'"total_tokens":1100,"audio_seconds":3'))
-    assert usual_spent(intent(), outcome(reply=odd), default_context()) is None
+    assert usual_spent(intent(), outcome(reply=odd), context=default_context()) is None
