@@ -107,6 +107,7 @@ CATCH_ALL = {
     "feature_repo/redis_connection.py": "closes the connection and raises again",
     "flink_jobs/outcome.py": "the job's last line of defence: a defect of ours rejects the record, the stream goes on",
     "ledger/ahead.py": "a thread hands what it caught to its reader, who raises it again",
+    "ledger/lake/taking.py": "a recogniser of somebody else may raise anything: the text is withheld and counted",
     "ledger/ending.py": "process wiring: the supervisor restarts what ends here",
     "serving/cache/embedding.py": "a defect of ours costs one request its look-up; the thread serves the next",
     "serving/gateway/app.py": "answers 500 and logs why",
