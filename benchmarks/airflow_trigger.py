@@ -1,6 +1,7 @@
 """How long after an event the run starts that it asks for: a Kafka message, an asset's event, a person's click.
 
-Against the running stack with Airflow (`make airflow`); its runs are real runs of `materialize_features`.
+Against the running stack with Airflow (`make airflow`); its runs are runs of `materialize_features`, broken off once
+they have started.
 """
 
 import json
@@ -10,12 +11,14 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from confluent_kafka import Producer
 
-from infra.airflow_client import ENDED, Airflow
+from infra.airflow_client import Airflow
 from infra.local.layout import Layout
 from infra.local.place import layout_of
 from tokenledger.records.topics import FEATURES
@@ -54,8 +57,8 @@ def main() -> int:
 
 def _kafka(layout: Layout) -> Callable[[], object]:
     producer = Producer({"bootstrap.servers": layout.kafka_bootstrap, "acks": "all"})
-    # Hours that no traffic reaches, so that each message begins one that is new to the watcher.
-    hours = iter(range(int(time.time()) // 3600 + 1, 1 << 40))
+    # Hours long gone, other ones at each start: each message begins an hour that is new to the watcher.
+    hours = count(int(time.time()) % 400_000 + 1)
 
     def tell() -> None:
         window = {
@@ -87,9 +90,12 @@ def _seconds(operator: Airflow, tell: Callable[[], object]) -> float:
     tell()
     deadline = time.monotonic() + _WITHIN_S
     while time.monotonic() < deadline:
-        new = [one for name, one in _runs(operator).items() if name not in before]
-        if new and all(one["state"] in ENDED for one in new):
-            return min(datetime.fromisoformat(one["start_date"]).timestamp() for one in new) - told_at
+        new = {name: one for name, one in _runs(operator).items() if name not in before}
+        if new and all(one["start_date"] for one in new.values()):
+            for name in new:
+                operator.ask("PATCH", f"/api/v2/dags/{DAG}/dagRuns/{quote(name, safe='')}", body={"state": "failed"})
+                operator.wait(DAG, name)
+            return min(datetime.fromisoformat(one["start_date"]).timestamp() for one in new.values()) - told_at
         time.sleep(0.2)
     raise TimeoutError(f"no run of {DAG} within {_WITHIN_S:.0f} s")
 

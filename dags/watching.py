@@ -1,6 +1,7 @@
 """What of a Kafka topic starts a run. The triggerer keeps one consumer a topic, whoever watches it."""
 
 import json
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +10,7 @@ from airflow.triggers.base import TriggerEvent
 
 CONNECTION = "tokenledger_kafka"
 _HOUR_US = 3_600_000_000
+_REMEMBERED_HOURS = 100
 
 
 class HourBegins(KafkaSharedStreamTrigger):  # type: ignore[misc]  # the type checker cannot see Airflow
@@ -20,11 +22,12 @@ class HourBegins(KafkaSharedStreamTrigger):  # type: ignore[misc]  # the type ch
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Any]) -> AsyncIterator[TriggerEvent]:
         """One event an hour, whatever number of models and features has a window in its first minute."""
-        told_us = 0
+        # Not the greatest hour so far: a window that lies far ahead by mistake must not silence those that follow.
+        told: deque[int] = deque(maxlen=_REMEMBERED_HOURS)
         async for value in shared_stream:
             hour_us = hour_begun_us(value)
-            if hour_us > told_us:
-                told_us = hour_us
+            if hour_us and hour_us not in told:
+                told.append(hour_us)
                 yield TriggerEvent({"hour_us": hour_us})
 
 
