@@ -9,6 +9,7 @@ from ledger import amending, store
 from ledger.ahead import Ahead
 from ledger.amending import Amended, Amendment, Existing
 from ledger.calls import CallPacker
+from ledger.copying import Why
 from ledger.database import Connection
 from ledger.drafting import Draft, draft
 from ledger.grouping import grouped
@@ -43,6 +44,19 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     """Outcomes counted."""
     oldest_us: int | None
     """The append time of nearly its oldest record, µs UTC."""
+
+
+class Repricing(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that is to be charged by another book."""
+
+    call_id: int
+    """The call."""
+    charged_at_us: int
+    """When it is charged, µs UTC."""
+    corrects: bool
+    """Whether its month is closed."""
+    priced: PricedCall
+    """The same facts by the new book."""
 
 
 class Keyed(NamedTuple):
@@ -260,6 +274,19 @@ class Batch(Generic[S]):
         store.add_numbers(connection, self.state)
         self.charged += len(rows.postings)
         rows.clear()
+
+    def reprice(self, queued: Sequence[Repricing]) -> None:
+        """Charge calls anew by another book: what was charged is taken back, and the new charge stands in its place."""
+        for table in ("postings", "lines"):
+            self._make_months(table, {self.poster.posted_at_us})
+        by_id = {one.call_id: one for one in queued}
+        for call in store.existing(self.connection, [(one.call_id, one.charged_at_us) for one in queued]):
+            one = by_id[call.charged.call_id]
+            why = Why("reprice", corrects=one.corrects)
+            self.rows.postings.append(self.poster.reverse(call.winner, call.charged, why=why))
+            self.deleted_calls.append(call.charged)
+            self._charge(self.poster.charge(one.priced, id_reuse=call.id_reuse, call_id=one.call_id, why=why))
+        self._flush()
 
     def finish(self, expected: OffsetsByPartition, reached: OffsetsByPartition) -> Done:
         """Write what belongs to the whole; the offsets last."""

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from tokenledger.histogram import BOUNDS_US
 from tokenledger.records import Latency, Line
@@ -79,10 +79,28 @@ def _small(value: int) -> bytes:
 
 # One more than there are bounds: what is longer than the last of them falls into the last bucket.
 _SMALLS: Final = [_small(min(number, len(BOUNDS_US) - 1)) for number in range(len(BOUNDS_US) + 1)]
-_CHARGE: Final = {
-    # No charge class: a correction of a closed period is posted elsewhere.
-    1: b"".join((_text("call"), _text("charge"), _text("usage"), _NULL, _small(1))),
-    -1: b"".join((_text("call"), _text("reversal"), _text("usage"), _NULL, _small(-1))),
+
+
+class Why(NamedTuple):
+    """Why a call is charged."""
+
+    cause: str = "charge"
+    """`charge` or `reprice`."""
+    corrects: bool = False
+    """Whether it changes a month that is closed."""
+
+
+CHARGE: Final = Why()
+
+
+def _why(why: Why, sign: int) -> bytes:
+    cause = "reversal" if sign < 0 else "correction" if why.corrects else why.cause
+    charge_class = _text("correction") if why.corrects else _NULL
+    return b"".join((_text("call"), _text(cause), _text("usage"), charge_class, _small(sign)))
+
+
+_WHY: Final = {
+    (why, sign): _why(why, sign) for why in (CHARGE, Why("reprice"), Why("reprice", corrects=True)) for sign in (1, -1)
 }
 _INCOMPLETE: Final = {number: _small(number) for number in (-1, 0, 1)}
 _NO_LATENCY: Final = _NULL * 7
@@ -94,6 +112,7 @@ def posting_row(
     *,
     subject: tuple[int, int, int, int, bool],
     reverses: int | None = None,
+    why: Why = CHARGE,
 ) -> bytes:
     """A row of `postings` for a call: a charge, or the reversal of `reverses`.
 
@@ -107,7 +126,7 @@ def posting_row(
             _POSTING_HEAD(22, 8, posting_id, 8, posted_at_us, 8, call_id, 8, charged_at_us),
             _NULL if reverses is None else _BIGINT(8, reverses),
             _POSTING_MIDDLE(8, offset, 4, partition, 4, dim_no, 4, book_no),
-            _CHARGE[sign],
+            _WHY[why, sign],
             _INCOMPLETE[sign if incomplete else 0],
             _NO_LATENCY if latency is None else _buckets(latency),
         )

@@ -7,6 +7,7 @@ import msgspec
 from ledger import copying
 from ledger.calls import CallPacker
 from ledger.charging import charged_at_us, dimensions, of_model, rate
+from ledger.copying import CHARGE, Why
 from ledger.state import State
 from tokenledger.records import PricedCall
 
@@ -50,24 +51,28 @@ class Poster:
         self._calls = calls
         self.posted_at_us = posted_at_us
 
-    def charge(self, priced: PricedCall, *, id_reuse: bool = False, call_id: int | None = None) -> Charge:
+    def charge(
+        self, priced: PricedCall, *, id_reuse: bool = False, call_id: int | None = None, why: Why = CHARGE
+    ) -> Charge:
         """Charge a call: posting, lines and the row for people. A new call gets the number of its first posting."""
         state = self._state
         posting_id = state.take_id()
         dim_no = state.dimensions.number(dimensions(priced))
         charged = Charged(posting_id if call_id is None else call_id, charged_at_us(priced), posting_id, dim_no)
-        posting = self._post(priced, charged, posting_id)
+        posting = self._post(priced, charged, posting_id, why=why)
         return Charge(charged, posting, self._calls.row(charged, priced, id_reuse=id_reuse))
 
-    def reverse(self, priced: PricedCall, charged: Charged) -> Posting:
+    def reverse(self, priced: PricedCall, charged: Charged, *, why: Why = CHARGE) -> Posting:
         """Take back what a posting charged."""
-        return self._post(priced, charged, self._state.take_id(), reverses=charged.posting_id)
+        return self._post(priced, charged, self._state.take_id(), reverses=charged.posting_id, why=why)
 
-    def _post(self, priced: PricedCall, charged: Charged, posting_id: int, *, reverses: int | None = None) -> Posting:
+    def _post(
+        self, priced: PricedCall, charged: Charged, posting_id: int, *, reverses: int | None = None, why: Why = CHARGE
+    ) -> Posting:
         book_no = self._state.books.number(priced.book_version)
         posting = (posting_id, self.posted_at_us, charged.charged_at_us, charged.dim_no)
         subject = (charged.call_id, priced.offset, priced.partition, book_no, priced.cost_usd_pico is None)
-        row = copying.posting_row(posting, priced.latency, subject=subject, reverses=reverses)
+        row = copying.posting_row(posting, priced.latency, subject=subject, reverses=reverses, why=why)
         return Posting(row, self._lines(priced, posting, sign=1 if reverses is None else -1))
 
     def _lines(self, priced: PricedCall, posting: tuple[int, int, int, int], *, sign: int) -> bytes:

@@ -21,6 +21,7 @@ from ledger.ending import Stop, run_supervised
 from ledger.kafka import KafkaSide, received
 from ledger.observing import BATCH_SECONDS, LAG, RECORDS, RETRIES, VISIBLE_SECONDS, Pulse, logger, serve
 from ledger.received import Placed, Received
+from ledger.repricing import drain
 from ledger.settings import Settings
 from ledger.state import State
 from ledger.topics import register_topics
@@ -40,6 +41,8 @@ REFUSED: Final = (
 """The record is at fault, not the world: SQLSTATE classes 22 and 23, and what cannot even be sent."""
 
 _LONGEST_PAUSE_S: Final = 5.0
+_REPRICE_EVERY_S: Final = 1.0
+"""How often it looks for calls to charge anew; while there are some, after every batch."""
 
 
 P = TypeVar("P", bound=Placed)
@@ -126,7 +129,12 @@ def _opened(connection: Connection, kafka: KafkaSide, settings: Settings) -> Sta
 def _write_on(
     connection: Connection, state: State, kafka: KafkaSide, *, settings: Settings, stop: Stop, pulse: Pulse
 ) -> None:
+    looked_s = 0.0
     while not stop.asked:
+        if time.monotonic() - looked_s > _REPRICE_EVERY_S and not drain(
+            connection, state, now_us=time.time_ns() // 1000
+        ):
+            looked_s = time.monotonic()
         batch = kafka.batch(records=settings.batch_records, wait_ms=settings.batch_wait_ms)
         pulse.beat()
         if batch:

@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "router": ("tokenledger.commands.router", "train, judge and promote the router that picks a model tier"),
     "reconcile": ("tokenledger.commands.reconcile", "compare a provider's bill with the ledger, to the pico-dollar"),
     "periods": ("tokenledger.commands.periods", "close accounting months, and see what came after the close"),
+    "reprice": ("tokenledger.commands.reprice", "charge calls in the ledger by today's price book"),
     "verify": ("tokenledger.commands.verify", "prove that the ledger holds every record once and its sums agree"),
     "backfill": ("tokenledger.commands.backfill", "judge a range of raw records again, and send what has no outcome"),
     "lake": ("tokenledger.commands.lake", "manifests of the lake, compaction, retention, erasure"),

@@ -54,6 +54,32 @@ def process(raw: RawEvent, context: Context) -> PricedCall | Rejected:
     )  # fmt: skip
 
 
+def price_again(priced: PricedCall, context: Context) -> PricedCall:
+    """The same call by another book: what depends on prices changes. What that book cannot price stays as it was."""
+    call = priced.call
+    try:
+        cost = price_call(call, context.book, price_at_us=call.started_at_us)
+    except (AmountOverflowError, SharesExceedUsageError):
+        return priced
+    _, latency_anomalies = attribute(call)
+    return msgspec.structs.replace(
+        priced,
+        price_status=cost.price_status,
+        lines=cost.lines,
+        cost_usd_pico=cost.cost_usd_pico,
+        known_cost_usd_pico=cost.known_cost_usd_pico,
+        computed_usd_pico=cost.computed_usd_pico,
+        chargeable_usd_pico=_chargeable(call, cost),
+        priced_provider=cost.priced_provider,
+        priced_model=cost.priced_model,
+        unpriced_meters=cost.unpriced_meters,
+        rate_fallbacks=cost.rate_fallbacks,
+        book_version=context.book.version,
+        anomalies=call.anomalies + cost.anomalies + latency_anomalies,
+        saved_usd_pico=_saved(call, context) if call.cache_hit else None,
+    )
+
+
 def _price(raw: RawEvent, call: Call, context: Context) -> Cost | Rejected:
     try:
         return price_call(call, context.book, price_at_us=call.started_at_us)

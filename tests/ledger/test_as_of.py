@@ -120,7 +120,7 @@ def test_a_month_that_cannot_be_closed_says_why(
     assert told.all("SELECT 1") == [(1,)]
 
 
-def test_by_command(told: Books, command: Command) -> None:
+def test_the_commands_say_what_the_books_say(told: Books, command: Command) -> None:
     assert "2 calls, 0.00000032 USD" in command("costs", "--by", "tenant", "--as-of", "2100-01-01")[1]
     assert "0 calls, 0.00 USD" in command("costs", "--by", "tenant", "--as-of", "2020-01-01")[1]
     status, printed = command("costs", "--by", "day", "--changed-since", "2020-01-01", "--format", "csv")

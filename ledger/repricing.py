@@ -1,0 +1,205 @@
+"""Charging calls anew by another book: what would change, the queue of what shall, and the writer's part of it.
+
+Numbers in the ledger are given by its one writer, so it alone posts. The command finds what differs and queues it; the
+writer takes from the queue between its batches, in transactions of its own: reversal and new charge, or neither.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from psycopg import sql
+
+from ledger import store
+from ledger.amending import Existing
+from ledger.batching import Batch, Repricing
+from ledger.database import Connection
+from ledger.received import Received, decode_priced
+from ledger.state import State
+from tokenledger.process import Context, price_again
+from tokenledger.records import PricedCall
+from tokenledger.records.wire import encode_priced
+
+TAKEN_AT_ONCE: Final = 500
+_READ_AT_ONCE: Final = 1_000
+_DAY_US: Final = 86_400_000_000
+_FIND: Final = sql.SQL("""
+SELECT call_id, charged_at_us FROM calls
+WHERE book_version <> %(book)s AND charged_at_us >= %(since)s AND charged_at_us < %(until)s
+    AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
+    AND (%(model)s::text IS NULL OR %(model)s IN (priced_model, response_model, request_model))
+ORDER BY charged_at_us, call_id
+""")
+_CLOSED: Final = """
+    SELECT tenant_id, (extract(epoch FROM month) * 1000000)::bigint,
+        (extract(epoch FROM month + interval '1 month') * 1000000)::bigint
+    FROM periods
+"""
+_QUEUE: Final = """
+    INSERT INTO repricings (call_id, charged_at_us, posting_id, run_no, corrects, record)
+    VALUES (%s, %s, %s, %s, %s, %s)
+    ON CONFLICT (call_id) DO UPDATE SET charged_at_us = EXCLUDED.charged_at_us, posting_id = EXCLUDED.posting_id,
+        run_no = EXCLUDED.run_no, corrects = EXCLUDED.corrects, record = EXCLUDED.record
+"""
+_RUN: Final = """
+    INSERT INTO repricing_runs (reason, book_version) VALUES (%s, %s) RETURNING run_no
+"""
+_RAN: Final = """
+    UPDATE repricing_runs SET calls = %s, before_usd_pico = %s, after_usd_pico = %s WHERE run_no = %s
+"""
+_TAKE: Final = """
+    SELECT r.call_id, r.charged_at_us, r.corrects, r.record, c.posting_id = r.posting_id
+    FROM (SELECT * FROM repricings ORDER BY call_id LIMIT %s FOR UPDATE) AS r
+    LEFT JOIN calls c ON c.call_id = r.call_id AND c.charged_at_us = r.charged_at_us
+"""
+_TAKEN: Final = "DELETE FROM repricings WHERE call_id = ANY(%s)"
+_WAITS: Final = "SELECT FROM repricings LIMIT 1"
+_LEFT: Final = "SELECT count(*) FROM repricings"
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which calls to look at."""
+
+    since_us: int = 0
+    """Charged from then on, µs UTC."""
+    until_us: int = 2**63 - 1
+    """Charged before then."""
+    tenant_id: str | None = None
+    """Of this tenant; None for all."""
+    model: str | None = None
+    """Priced as this model, answered by it or asked for; None for all."""
+
+
+class Differs(msgspec.Struct, frozen=True, kw_only=True):
+    """A call whose charge another book changes."""
+
+    before: Existing
+    """As it is charged."""
+    after: PricedCall
+    """By the other book."""
+    corrects: bool
+    """Whether its month is closed."""
+
+
+class Group(NamedTuple):
+    """What differences are added up by."""
+
+    model: str
+    tenant_id: str
+    day_no: int
+    """Days since 1970, UTC."""
+
+
+class Sum(msgspec.Struct):
+    """Differences of one group."""
+
+    calls: int = 0
+    before_usd_pico: int = 0
+    after_usd_pico: int = 0
+    priced: int = 0
+    """Calls that had no whole price and have one now."""
+    closed: int = 0
+    """Calls of a closed month."""
+
+
+def differences(connection: Connection, wanted: Wanted, context: Context) -> Iterator[list[Differs]]:
+    """Calls that the book charges otherwise than the ledger has them, some at a time; memory stays small."""
+    closed = connection.execute(_CLOSED).fetchall()
+    bound = {"book": context.book.version, "since": wanted.since_us, "until": wanted.until_us}
+    bound |= {"tenant": wanted.tenant_id, "model": wanted.model}
+    with connection.transaction(), connection.cursor(name="repricing") as cursor:
+        cursor.execute(_FIND, bound)
+        while hints := cursor.fetchmany(_READ_AT_ONCE):
+            yield [
+                Differs(before=call, after=after, corrects=_is_closed(call, closed))
+                for call in store.existing(connection, hints)
+                if _money(after := price_again(call.winner, context)) != _money(call.winner)
+            ]
+
+
+def _is_closed(call: Existing, closed: Sequence[tuple[str, int, int]]) -> bool:
+    at_us, tenant_id = call.charged.charged_at_us, call.winner.call.tenant_id
+    return any(whose == tenant_id and start <= at_us < end for whose, start, end in closed)
+
+
+def _money(priced: PricedCall) -> tuple[object, ...]:
+    """What a book decides of a call."""
+    lines = tuple((line.meter, line.model, line.quantity, line.amount_usd_pico, line.price_id) for line in priced.lines)
+    return (
+        priced.price_status, lines, priced.cost_usd_pico, priced.known_cost_usd_pico, priced.chargeable_usd_pico,
+        priced.priced_model,
+    )  # fmt: skip
+
+
+def add_up(sums: dict[Group, Sum], differs: Sequence[Differs]) -> None:
+    """Add differences to the sums by model, tenant and day."""
+    for one in differs:
+        before, after = one.before.winner, one.after
+        model = after.priced_model or after.call.response_model or after.call.request_model or ""
+        group = Group(model, after.call.tenant_id, one.before.charged.charged_at_us // _DAY_US)
+        into = sums.setdefault(group, Sum())
+        into.calls += 1
+        into.before_usd_pico += before.known_cost_usd_pico
+        into.after_usd_pico += after.known_cost_usd_pico
+        into.priced += before.cost_usd_pico is None and after.cost_usd_pico is not None
+        into.closed += one.corrects
+
+
+def begin_run(connection: Connection, *, reason: str, book_version: str) -> int:
+    """Note that calls are about to be queued; the number of the run."""
+    row = connection.execute(_RUN, (reason, book_version)).fetchone()
+    assert row is not None  # noqa: S101  (INSERT … RETURNING gives one row)
+    return int(row[0])
+
+
+def queue(connection: Connection, differs: Sequence[Differs], *, run_no: int) -> None:
+    """Have the writer charge these anew."""
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.executemany(_QUEUE, [_queued(one, run_no=run_no) for one in differs])
+
+
+def end_run(connection: Connection, run_no: int, sums: Sequence[Sum]) -> None:
+    """Note what the run came to."""
+    figures = (sum(one.calls for one in sums), sum(one.before_usd_pico for one in sums))
+    connection.execute(_RAN, (*figures, sum(one.after_usd_pico for one in sums), run_no))
+
+
+def _queued(one: Differs, *, run_no: int) -> tuple[object, ...]:
+    charged = one.before.charged
+    return (charged.call_id, charged.charged_at_us, charged.posting_id, run_no, one.corrects, encode_priced(one.after))
+
+
+def left(connection: Connection) -> int:
+    """Calls that wait for the writer."""
+    row = connection.execute(_LEFT).fetchone()
+    return int(row[0]) if row else 0
+
+
+# The writer's part
+
+
+def drain(connection: Connection, state: State, *, now_us: int) -> int:
+    """Charge what waits, at most so many at once; how many left the queue. Only the writer may call this.
+
+    A call that was charged otherwise meanwhile is left as it is: a record that counts more came for it.
+    """
+    if connection.execute(_WAITS).fetchone() is None:
+        return 0
+    try:
+        with connection.transaction():
+            store.fence(connection, state.offsets)
+            rows = connection.execute(_TAKE, (TAKEN_AT_ONCE,)).fetchall()
+            batch: Batch[Received] = Batch(connection, state, now_us, lambda one: one)
+            batch.reprice([_repricing(row) for row in rows if row[-1]])
+            connection.execute(_TAKEN, ([row[0] for row in rows],))
+            batch.finish({}, {})
+    except BaseException:
+        state.rollback()
+        raise
+    state.commit({})
+    return len(rows)
+
+
+def _repricing(row: tuple[Any, ...]) -> Repricing:
+    call_id, at_us, corrects, record, _ = row
+    return Repricing(call_id=call_id, charged_at_us=at_us, corrects=corrects, priced=decode_priced(bytes(record)))

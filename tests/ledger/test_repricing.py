@@ -1,0 +1,169 @@
+"""Repricing takes back what was charged and charges anew, keeps every sum right, and does nothing twice."""
+
+import pytest
+from msgspec.structs import replace
+
+from ledger.as_of import standing
+from ledger.compact import compact
+from ledger.repricing import Differs, Wanted, add_up, begin_run, differences, drain, end_run, left, queue
+from ledger.verify import verify
+from tests.ledger.books import Books
+from tests.ledger.samples import NOW_US, call, priced
+from tokenledger.pricing import build_book
+from tokenledger.pricing.book import Overlay
+from tokenledger.pricing.catalogue import Catalogue
+from tokenledger.pricing.rate import OWN, Row
+from tokenledger.process import Context, price_again
+
+pytestmark = pytest.mark.slow
+
+NOTHING = Catalogue(name="none", known_from_us=0, rows={}, version="0", find=lambda *_: None)
+POSTINGS = "SELECT cause::text, charge_class::text, calls FROM postings ORDER BY posting_id"
+
+
+def book(pico_per_token: int) -> Context:
+    """A book that prices m-1 at so much a token."""
+    rows = tuple(
+        Row(layer=OWN, provider="openai", model="m-1*", meter=meter, list_pico=pico_per_token)
+        for meter in ("input.text", "output.text")
+    )
+    return Context(build_book(NOTHING, Overlay(rows=rows)))
+
+
+def found(books: Books, context: Context, wanted: Wanted | None = None) -> list[Differs]:
+    """Every difference."""
+    return [one for some in differences(books.connection, wanted or Wanted(), context) for one in some]
+
+
+def reprice(books: Books, context: Context, *, corrects: bool = True) -> int:
+    """As the command and the writer do it; the number of calls queued."""
+    chosen = [one for one in found(books, context) if corrects or not one.corrects]
+    run_no = begin_run(books.connection, reason="a test", book_version=context.book.version)
+    queue(books.connection, chosen, run_no=run_no)
+    sums: dict[object, object] = {}
+    add_up(sums, chosen)  # type: ignore[arg-type]
+    end_run(books.connection, run_no, list(sums.values()))  # type: ignore[arg-type]
+    while drain(books.connection, books.state, now_us=books.now_us):
+        pass
+    return len(chosen)
+
+
+@pytest.fixture
+def three(books: Books) -> Books:
+    """Three calls of 110 tokens at 2,000 pico-USD, one of another tenant, one without a price."""
+    books.write(
+        priced(call(), offset=0),
+        priced(call(event_key="app/2", tenant_id="umbrella"), offset=1),
+        priced(
+            call(event_key="app/3"), offset=2, lines=(), cost_usd_pico=None, known_cost_usd_pico=0,
+            price_status="unpriced", unpriced_meters=("input.text", "output.text"),
+        ),
+    )  # fmt: skip
+    books.now_us += 1_000_000
+    return books
+
+
+def test_every_call_is_charged_anew_and_all_sums_follow(three: Books) -> None:
+    assert compact(three.connection)
+    assert reprice(three, book(3_000)) == 3
+    # 3 × 110 × 3,000.
+    assert three.all("SELECT sum(known_cost_usd_pico)::bigint, count(cost_usd_pico) FROM calls") == [(990_000, 3)]
+    assert verify(three.connection, None) == []
+    assert compact(three.connection)
+    assert verify(three.connection, None) == []
+    assert three.all(POSTINGS)[3:] == [("reversal", None, -1), ("reprice", None, 1)] * 3
+    assert three.all("SELECT calls, before_usd_pico::bigint, after_usd_pico::bigint FROM repricing_runs") == [
+        (3, 440_000, 990_000)
+    ]
+
+
+def test_what_the_books_said_before_is_still_said(three: Books) -> None:
+    before = standing(three.connection, by=("tenant",), until_us=three.state.posted_at_us)
+    then_us = three.state.posted_at_us
+    reprice(three, book(3_000))
+    assert standing(three.connection, by=("tenant",), until_us=then_us) == before
+
+
+def test_twice_changes_nothing(three: Books) -> None:
+    reprice(three, book(3_000))
+    postings = three.all("SELECT count(*) FROM postings")
+    assert reprice(three, book(3_000)) == 0
+    assert three.all("SELECT count(*) FROM postings") == postings
+    assert left(three.connection) == 0
+
+
+def test_back_to_the_old_price_gives_the_old_sums(three: Books) -> None:
+    reprice(three, book(3_000))
+    reprice(three, book(2_000))
+    assert three.all("SELECT sum(known_cost_usd_pico)::bigint FROM calls") == [(660_000,)]
+    assert verify(three.connection, None) == []
+
+
+def test_only_what_was_asked_for_is_looked_at(three: Books) -> None:
+    context = book(3_000)
+    assert len(found(three, context, Wanted(tenant_id="umbrella"))) == 1
+    assert len(found(three, context, Wanted(model="m-1"))) == 3
+    assert found(three, context, Wanted(model="m-2")) == []
+    assert found(three, context, Wanted(since_us=NOW_US + 1)) == []
+    assert found(three, context, Wanted(until_us=NOW_US)) == []
+
+
+def test_a_call_that_was_superseded_meanwhile_keeps_its_better_record(three: Books) -> None:
+    context = book(3_000)
+    chosen = found(three, context)
+    queue(three.connection, chosen, run_no=begin_run(three.connection, reason="r", book_version="b"))
+    three.write(priced(call(usage={"input.text": 50}, revision=1), offset=3))
+    assert drain(three.connection, three.state, now_us=three.now_us + 5) == 3
+    assert three.all("SELECT known_cost_usd_pico FROM calls WHERE event_key = 'app/e1'") == [(100_000,)]
+    assert (left(three.connection), verify(three.connection, None)) == (0, [])
+    # It is found again, since it was priced by another book, and charged by this one.
+    assert reprice(three, context) == 1
+    assert three.all("SELECT known_cost_usd_pico FROM calls WHERE event_key = 'app/e1'") == [(150_000,)]
+
+
+def test_a_closed_month_is_told_apart_and_changed_only_as_a_correction(three: Books) -> None:
+    import psycopg
+
+    with psycopg.connect(three.connection.info.dsn, user="postgres", autocommit=True) as admin:
+        admin.execute("INSERT INTO periods (tenant_id, month, closed_at_us) VALUES ('acme', '2025-10-01', 1)")
+    assert reprice(three, book(3_000), corrects=False) == 1
+    assert three.all("SELECT DISTINCT tenant_id FROM calls WHERE book_version = %s", book(3_000).book.version) == [
+        ("umbrella",)
+    ]
+    assert reprice(three, book(3_000)) == 2
+    assert three.all(POSTINGS)[5:] == [("reversal", "correction", -1), ("correction", "correction", 1)] * 2
+    assert verify(three.connection, None) == []
+
+
+def test_the_writer_goes_on_after_a_repricing_with_numbers_of_its_own(three: Books) -> None:
+    reprice(three, book(3_000))
+    three.write(priced(call(event_key="app/4"), offset=3))
+    assert three.all("SELECT count(*), count(DISTINCT posting_id) FROM postings") == [(10, 10)]
+    assert verify(three.connection, None) == []
+
+
+def test_a_second_writer_cannot_drain(three: Books) -> None:
+    from ledger import store
+    from ledger.state import State
+
+    chosen = found(three, book(3_000))
+    queue(three.connection, chosen, run_no=begin_run(three.connection, reason="r", book_version="b"))
+    stale: State = store.load_state(three.connection)
+    three.write(priced(call(event_key="app/4"), offset=3))
+    with pytest.raises(store.OffsetsMovedError):
+        drain(three.connection, stale, now_us=three.now_us)
+    assert left(three.connection) == 3
+
+
+def test_only_what_depends_on_prices_changes() -> None:
+    before = priced(call(), offset=0, anomalies=("billed_differs",))
+    after = price_again(before, book(3_000))
+    assert (after.known_cost_usd_pico, after.book_version, after.anomalies) == (330_000, book(3_000).book.version, ())
+    same = replace(
+        after, lines=before.lines, cost_usd_pico=before.cost_usd_pico, known_cost_usd_pico=before.known_cost_usd_pico,
+        computed_usd_pico=before.computed_usd_pico, chargeable_usd_pico=before.chargeable_usd_pico,
+        priced_provider=before.priced_provider, priced_model=before.priced_model, book_version=before.book_version,
+        price_status=before.price_status, anomalies=before.anomalies, rate_fallbacks=before.rate_fallbacks,
+        unpriced_meters=before.unpriced_meters, saved_usd_pico=before.saved_usd_pico,
+    )  # fmt: skip
+    assert same == before

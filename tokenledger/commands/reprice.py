@@ -1,0 +1,148 @@
+"""Charge calls that are in the ledger by today's price book: the difference first, then reversals and new charges.
+
+  tokenledger reprice --dry-run                               what would change, by model, tenant and day
+  tokenledger reprice --since 2026-11-01 --model gpt-4o --reason "rate corrected"
+  tokenledger reprice --tenant acme --reason "contract 2026, signed late" --correct-closed
+
+The book is the one in the ledger, or the packaged catalogue where nothing was imported; --prices FILE takes a file's
+instead. Months that are closed are left alone unless --correct-closed approves a correction. Twice changes nothing.
+
+exit status: 0 done; 1 closed months were left alone, or the writer is not done; 2 it could not be done.
+"""
+
+import argparse
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Final
+
+import psycopg
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ledger import repricing
+from ledger.bills.report import dollars
+from ledger.database import Connection, connect
+from ledger.prices import store as prices
+from ledger.repricing import Group, Sum, Wanted
+from ledger.settings import Settings
+from tokenledger.commands.books import add_book_arguments, book_for, instant_us
+from tokenledger.commands.stack import environment
+from tokenledger.pricing import PriceBook
+from tokenledger.process import Context
+
+_NOT_ALL: Final = 1
+_FAILED: Final = 2
+_PLAIN_WIDTH: Final = 160
+_SHOWN: Final = 40
+_DAY_S: Final = 86_400
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `tokenledger reprice` takes."""
+    add = parser.add_argument
+    add("--since", metavar="TIME", help="calls charged from then on: 2026-01-31 or 2026-01-31T16:00:00Z")
+    add("--until", metavar="TIME", help="calls charged before then")
+    add("--tenant", metavar="T", help="of this tenant")
+    add("--model", metavar="M", help="priced as, answered by or asked of this model")
+    add("--reason", help="why, for those who read the list of runs")
+    add("--dry-run", action="store_true", help="show what would change")
+    add("--correct-closed", action="store_true", help="approve corrections of closed months")
+    add("--wait", type=float, default=600.0, metavar="S", help="longest wait for the writer (default: 600)")
+    add_book_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Find, show, and have the writer do it."""
+    if not options.dry_run and not options.reason:
+        return _failed("--reason says why; or look first with --dry-run")
+    wanted = Wanted(
+        since_us=instant_us(options.since, "--since") if options.since else Wanted().since_us,
+        until_us=instant_us(options.until, "--until") if options.until else Wanted().until_us,
+        tenant_id=options.tenant,
+        model=options.model,
+    )
+    settings = Settings.from_environment(environment(), user="writer")
+    name = "tokenledger-reprice"
+    try:
+        with connect(settings, application=name) as reader, connect(settings, application=name) as writer:
+            context = Context(_book(settings, options))
+            return _reprice(reader, writer, wanted=wanted, context=context, options=options)
+    except psycopg.OperationalError as error:
+        return _failed(f"cannot reach the ledger: {str(error).strip()}; is the stack up? `make up`")
+
+
+def _failed(message: str) -> int:
+    print(f"tokenledger reprice: {message}", file=sys.stderr)
+    return _FAILED
+
+
+def _book(settings: Settings, options: argparse.Namespace) -> PriceBook:
+    """The file's, else the ledger's, else the packaged one."""
+    if options.prices:
+        return book_for(options)
+    known_at_us = instant_us(options.known_at, "--known-at") if options.known_at else None
+    keeper = Settings.from_environment(environment(), user="keeper")
+    assert keeper.postgres_database == settings.postgres_database  # noqa: S101  (the same environment)
+    with connect(keeper, application="tokenledger-reprice") as connection:
+        kept = prices.load(connection)
+    return prices.book_of(kept, known_at_us) if any(map(prices.is_catalogue, kept)) else book_for(options)
+
+
+def _reprice(
+    reader: Connection, writer: Connection, *, wanted: Wanted, context: Context, options: argparse.Namespace
+) -> int:
+    sums: dict[Group, Sum] = {}
+    queued: dict[Group, Sum] = {}
+    run_no = None
+    for differs in repricing.differences(reader, wanted, context):
+        repricing.add_up(sums, differs)
+        chosen = [one for one in differs if options.correct_closed or not one.corrects]
+        if options.dry_run or not chosen:
+            continue
+        if run_no is None:
+            run_no = repricing.begin_run(writer, reason=options.reason, book_version=context.book.version)
+        repricing.queue(writer, chosen, run_no=run_no)
+        repricing.add_up(queued, chosen)
+    _show(sums, context.book.version)
+    closed = sum(one.closed for one in sums.values())
+    if closed and not options.correct_closed:
+        print(f"{closed} calls of closed months are left alone; --correct-closed approves their correction")
+    if run_no is None:
+        return _NOT_ALL if closed and not options.dry_run else 0
+    repricing.end_run(writer, run_no, list(queued.values()))
+    is_done = _waited(writer, run_no, options.wait)
+    return 0 if is_done and (options.correct_closed or not closed) else _NOT_ALL
+
+
+def _waited(connection: Connection, run_no: int, longest_s: float) -> bool:
+    """Whether the writer took everything; it goes on by itself where it did not."""
+    until_s = time.monotonic() + longest_s
+    while left := repricing.left(connection):
+        if time.monotonic() > until_s:
+            print(f"run {run_no}: {left} calls wait for the writer, which charges them as soon as it runs")
+            return False
+        time.sleep(0.2)
+    print(f"run {run_no}: the writer has charged them anew")
+    return True
+
+
+def _show(sums: dict[Group, Sum], book_version: str) -> None:
+    table = Table("model", "tenant", "day", box=box.SIMPLE_HEAD)
+    for heading in ("calls", "before, USD", "after, USD", "difference, USD", "newly priced", "closed"):
+        table.add_column(heading, justify="right")
+    order = sorted(sums.items(), key=lambda item: -abs(item[1].after_usd_pico - item[1].before_usd_pico))
+    for group, one in order[:_SHOWN]:
+        day = datetime.fromtimestamp(group.day_no * _DAY_S, UTC)
+        table.add_row(
+            group.model, group.tenant_id, f"{day:%Y-%m-%d}", str(one.calls), dollars(one.before_usd_pico),
+            dollars(one.after_usd_pico), dollars(one.after_usd_pico - one.before_usd_pico), str(one.priced),
+            str(one.closed),
+        )  # fmt: skip
+    if sums:
+        Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH).print(table)
+    if len(order) > _SHOWN:
+        print(f"and {len(order) - _SHOWN} groups more")
+    difference = sum(one.after_usd_pico - one.before_usd_pico for one in sums.values())
+    print(f"book {book_version}: {sum(one.calls for one in sums.values())} calls change by {dollars(difference)} USD")
