@@ -8,7 +8,7 @@ from typing import Any, Final
 import psycopg
 from psycopg.rows import dict_row
 
-from infra.demo_asking import Heard
+from infra.demo_asking import Heard, Question
 
 _ROLES: Final = """
     SELECT attempt_role, route_tier, priced_model, coalesce(cache_hit, false) AS cache_hit, count(*) AS attempts,
@@ -109,14 +109,14 @@ def _quantile(heard: Heard, share: float) -> float:
 
 def _say_hits(cascade: Bill) -> None:
     """A hit is wrong where no model gave its answer to the same question, in whatever words."""
-    given: dict[str, set[str]] = {}
+    given: dict[Question, set[str]] = {}
     for number, text in cascade.heard.texts.items():
         if number not in cascade.hits:
-            given.setdefault(cascade.heard.asks[number].question.prompt, set()).add(text)
+            given.setdefault(cascade.heard.asks[number].question, set()).add(text)
     wrong = [
         number
         for number, text in cascade.hits.items()
-        if text not in given.get(cascade.heard.asks[number].question.prompt, ())
+        if text not in given.get(cascade.heard.asks[number].question, ())
     ]
     bound = upper_bound(len(wrong), len(cascade.hits))
     print(

@@ -5,29 +5,25 @@ what it cost is the ledger's word. Nothing outside this machine is called.
 """
 
 import asyncio
-import csv
 import os
 import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Final
 
-import msgspec
 import psycopg
 
-from infra.demo_asking import Heard, asked, workload
+from infra.demo_asking import Ask, Heard, asked, questions_of, workload
 from infra.demo_bill import bills, compared, escalated, explained
 from infra.demo_telling import heading
 from infra.demo_workshop import Workshop
 from infra.local.layout import Layout
-from infra.local.place import layout_of
+from infra.local.place import REPO, layout_of
 from infra.local.stack import NotReady, Stack
-from serving.simulator import answering, config, questions
 
-_FLEET: Final = Path(config.__file__).with_name("cascade.toml")
-_POLICY: Final = Path(config.__file__).with_name("cascade_router.toml")
+_FLEET: Final = REPO / "serving" / "simulator" / "cascade.toml"
+_POLICY: Final = _FLEET.with_name("cascade_router.toml")
 _TIERS: Final = {"small": "small-a", "medium": "medium-a", "frontier": "frontier-a"}
 _PAIRS, _PAIRS_SEED = 1_200, 31
 _QUESTIONS, _QUESTIONS_SEED = 400, 77
@@ -101,6 +97,7 @@ class CascadeDemo:
     def __init__(self, layout: Layout, held: ExitStack) -> None:
         self._shop = Workshop(layout, held, name="demo-cascade")
         self._layout = layout
+        self._asks: list[Ask] = []
 
     def run(self) -> bool:
         """Every step with its heading; whether the cascade was cheaper and the sums agree."""
@@ -128,7 +125,8 @@ class CascadeDemo:
 
     def _train(self) -> None:
         pairs = self._shop.folder / "pairs.csv"
-        _write_pairs(pairs)
+        graded = [word for tier, name in _TIERS.items() for word in ("--graded", f"{tier}={name}")]
+        pairs.write_bytes(self._simulator("--config", str(_FLEET), *_counted(_PAIRS, _PAIRS_SEED), *graded))
         columns = [word for tier in _TIERS for word in ("--tier", f"{tier}={tier}")]
         done = self._shop.command(
             *("router", "train", str(pairs), *columns, "--models", str(self._shop.folder / "models"), "--promote"),
@@ -139,14 +137,19 @@ class CascadeDemo:
         told = done.stdout.decode().splitlines()
         print("\n".join(f"  {line.rstrip()}" for line in (*told[:3], told[-1])))
 
+    def _simulator(self, *arguments: str) -> bytes:
+        """What the simulator prints instead of serving."""
+        command = [str(self._layout.python), "-m", "serving.simulator", *arguments]
+        return subprocess.run(command, cwd=self._layout.repo, stdout=subprocess.PIPE, check=True).stdout
+
     # The gateway
 
     def _start(self) -> tuple[str, dict[str, tuple[str, str]]]:
         """The gateway's URL, and per run its tenant and key."""
         folder = self._shop.folder
-        made = {ask.question.prompt: ask.question for ask in workload(_QUESTIONS, seed=_QUESTIONS_SEED)}
-        lines = b"\n".join(map(msgspec.json.encode, questions.labels(list(made.values()))))
-        (folder / "labelled.jsonl").write_bytes(lines)
+        labels = self._simulator(*_counted(_QUESTIONS, _QUESTIONS_SEED))
+        (folder / "labelled.jsonl").write_bytes(labels)
+        self._asks = workload(questions_of(labels), seed=_QUESTIONS_SEED)
         (folder / "tiers.toml").write_text(f'labels = "labelled.jsonl"\n{_FLEET.read_text("utf-8")}', encoding="utf-8")
         ports = self._shop.simulator(folder / "tiers.toml")["tiers"]
         (folder / "router.toml").write_bytes(_POLICY.read_bytes())
@@ -166,11 +169,10 @@ class CascadeDemo:
 
     async def _asked(self, url: str, keys: dict[str, tuple[str, str]]) -> list[Heard]:
         await asyncio.sleep(_KEYS_KNOWN_AFTER_S)  # the gateway looks for new keys every two seconds
-        asks = workload(_QUESTIONS, seed=_QUESTIONS_SEED)
         runs = []
         for name, model in (("frontier", "frontier"), ("cascade", "chat")):
             began_s = time.monotonic()
-            heard = Heard(name, asks)
+            heard = Heard(name, self._asks)
             await asked(url, keys[name][1], heard=heard, model=model, run=self._shop.run)
             failed = ", ".join(f"{count} {kind}" for kind, count in heard.failures.items()) or "none"
             print(f"  {name:<9} {len(heard.texts)} answers in {time.monotonic() - began_s:.0f} s, failed: {failed}")
@@ -178,18 +180,8 @@ class CascadeDemo:
         return runs
 
 
-def _write_pairs(path: Path) -> None:
-    """Questions, and whether each tier's model is right, as a labelled data set has it."""
-    fleet = {tier.name: tier for tier in config.load(_FLEET).tiers}
-    made = questions.questions(_PAIRS, seed=_PAIRS_SEED)
-    labels = {label.prompt: label for label in questions.labels(made)}
-    with path.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(("prompt", "group", *_TIERS))
-        for one in made:
-            label = labels[one.prompt]
-            right = (answering.is_right(one.prompt, fleet[name], label=label) for name in _TIERS.values())
-            rows.writerow((one.prompt, one.kind, *map(int, right)))
+def _counted(count: int, seed: int) -> tuple[str, ...]:
+    return "--questions", str(count), "--seed", str(seed)
 
 
 def _say_next() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from infra.local.layout import HOST
@@ -71,33 +71,11 @@ def programs(layout: Layout, machine: Machine) -> tuple[Program, ...]:
             )
             for job in JOBS
         ),
-        Program(
-            name="writer",
-            command=(str(layout.python), "-m", "ledger.writer"),
-            environment=ours | {"TOKENLEDGER_METRICS_PORT": str(layout.ports.writer_metrics)},
-        ),
-        Program(
-            name="compact",
-            command=(str(layout.python), "-m", "ledger.compact"),
-            environment=ours | {"TOKENLEDGER_METRICS_PORT": str(layout.ports.compact_metrics)},
-        ),
-        Program(
-            name="archive",
-            command=(str(layout.python), "-m", "ledger.lake.archive"),
-            # Whoever looks on waits; files that are small for it are put together later.
-            environment=ours
-            | {"TOKENLEDGER_METRICS_PORT": str(layout.ports.archive_metrics), "TOKENLEDGER_LAKE_FLUSH_MS": "5000"},
-        ),
-        Program(
-            name="pusher",
-            command=(str(layout.python), "-m", "feature_repo.pusher"),
-            environment=ours | {"TOKENLEDGER_METRICS_PORT": str(layout.ports.pusher_metrics)},
-        ),
-        Program(
-            name="shipper",
-            command=(str(layout.python), "-m", "serving.gateway.shipper"),
-            environment=ours | {"TOKENLEDGER_METRICS_PORT": str(layout.ports.shipper_metrics)},
-        ),
+        _with_metrics(layout, "writer", "ledger.writer", port=layout.ports.writer_metrics),
+        _with_metrics(layout, "compact", "ledger.compact", port=layout.ports.compact_metrics),
+        _archive(layout),
+        _with_metrics(layout, "pusher", "feature_repo.pusher", port=layout.ports.pusher_metrics),
+        _with_metrics(layout, "shipper", "serving.gateway.shipper", port=layout.ports.shipper_metrics),
         Program(
             name="gateway",
             command=(str(layout.python), "-m", "serving.gateway", "--config", str(layout.gateway_config)),
@@ -107,6 +85,21 @@ def programs(layout: Layout, machine: Machine) -> tuple[Program, ...]:
         ),
         _decide(layout),
     )
+
+
+def _with_metrics(layout: Layout, name: str, module: str, *, port: int) -> Program:
+    """A process of ours that needs nothing but the stack's settings and a port for its metrics."""
+    return Program(
+        name=name,
+        command=(str(layout.python), "-m", module),
+        environment=layout.client_environment() | {"TOKENLEDGER_METRICS_PORT": str(port)},
+    )
+
+
+def _archive(layout: Layout) -> Program:
+    """Whoever looks on waits; files that are small for it are put together later."""
+    plain = _with_metrics(layout, "archive", "ledger.lake.archive", port=layout.ports.archive_metrics)
+    return replace(plain, environment={**plain.environment, "TOKENLEDGER_LAKE_FLUSH_MS": "5000"})
 
 
 def _decide(layout: Layout) -> Program:

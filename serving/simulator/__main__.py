@@ -22,6 +22,7 @@ from serving.simulator.server import Listener
 from serving.simulator.tier import RunningTier
 from serving.simulator.upstream import Upstream
 
+_GRADED = 1_000
 TIERS = Path(__file__).with_name("tiers.toml")
 
 
@@ -36,9 +37,20 @@ def main() -> int:
     parser.add_argument(
         "--tier", action="append", default=[], metavar="NAME=COLUMN", help="whose answers are right there"
     )
+    parser.add_argument(
+        "--graded",
+        action="append",
+        default=[],
+        metavar="NAME=TIER",
+        help="with --questions: labelled pairs as CSV instead",
+    )
     parser.add_argument("--seed", type=int, default=1, help="seed of the prompts")
     asked = parser.parse_args()
     try:
+        if asked.graded:
+            made = questions.questions(asked.questions or _GRADED, seed=asked.seed)
+            labelled.write_pairs(sys.stdout, made, tiers=load(asked.config).tiers, named=asked.graded)
+            return 0
         if (labels := _printed(asked)) is not None:
             sys.stdout.writelines(msgspec.json.encode(label).decode() + "\n" for label in labels)
             return 0

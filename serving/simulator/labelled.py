@@ -1,13 +1,16 @@
-"""Labelled pairs of a CSV file as labels: which tier is right on which prompt is known, what it says is made up."""
+"""Labelled pairs of a CSV file as labels, where what a tier says is made up, and made questions as labelled pairs."""
 
+import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from serving.router.pairs import Columns, Pair
 from serving.router.pairs import read as read_pairs
-from serving.simulator.answering import Label, share
+from serving.simulator.answering import Label, is_right, share
+from serving.simulator.config import Tier
+from serving.simulator.questions import Question, labels
 
 _LETTERS: Final = "ABCD"
 _CHOICE: Final = re.compile(r"^A[.)] .*^B[.)] ", re.MULTILINE | re.DOTALL)
@@ -19,6 +22,20 @@ def read(path: Path, tiers: Sequence[str]) -> list[Label]:
     """A label a prompt; `tiers` are NAME=COLUMN, the strongest last. Raises ValueError."""
     columns = dict(tier.partition("=")[::2] for tier in tiers)
     return [_label(pair, tuple(columns)) for pair in read_pairs([path], Columns(tiers=columns))]
+
+
+def write_pairs(file: TextIO, made: Sequence[Question], *, tiers: Sequence[Tier], named: Sequence[str]) -> None:
+    """What `tokenledger router train` takes: prompt, group, and per NAME=TIER whether that tier is right."""
+    fleet = {tier.name: tier for tier in tiers}
+    columns = dict(one.partition("=")[::2] for one in named)
+    if unknown := next((tier for tier in columns.values() if tier not in fleet), None):
+        raise ValueError(f"--graded names tier {unknown!r}; tiers are: {', '.join(fleet)}")
+    known = {label.prompt: label for label in labels(list(made))}
+    rows = csv.writer(file)
+    rows.writerow(("prompt", "group", *columns))
+    for one in made:
+        right = (is_right(one.prompt, fleet[tier], label=known[one.prompt]) for tier in columns.values())
+        rows.writerow((one.prompt, one.kind, *map(int, right)))
 
 
 def _label(pair: Pair, tiers: tuple[str, ...]) -> Label:

@@ -1,10 +1,18 @@
 """What the router chose is kept once an operation, and the view says what the operation came to."""
 
+import re
+from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ledger import decisions
+from serving.gateway.envelopes import raw_event
+from serving.gateway.records import Intent, Outcome
 from tests.ledger.books import Books
-from tests.ledger.samples import NOW_US, call, decision, priced
+from tests.ledger.samples import NOW_US, RAW, call, decision, priced
+from tokenledger.pricing import packaged_book
+from tokenledger.process import Context, process
 from tokenledger.records import PricedCall
 from tokenledger.records.decision import RouteDecision
 
@@ -119,3 +127,46 @@ def test_decisions_are_read_back_for_judging_but_not_those_of_shadow_mode(books:
     assert (found.incurred_cost_usd_pico, found.escalated, found.total_us) == (54 * 2_000, True, 2_400_000)
     assert decisions.read(books.connection, since_us=0, route="another", most=10) == []
     assert decisions.read(books.connection, since_us=NOW_US + 3_600_000_000, route="chat", most=10) == []
+
+
+def test_what_the_gateway_intends_and_learns_becomes_one_row_of_the_view(books: Books) -> None:
+    """The whole path but the wires: intents and outcomes → envelopes → priced calls → ledger → view."""
+    made = decision(decision_id="d-7", features={"prompt.chars": 40}, strongest_cost_usd_pico=200_000_000)
+    attempts = [
+        ("gpt-4.1-nano", "small", "primary", None, made),
+        ("gpt-4.1", "frontier", "escalation", "format", None),
+    ]
+    records: list[PricedCall] = []
+    for number, (model, tier, role, reason, stated) in enumerate(attempts, 1):
+        intent = Intent(
+            event_id=f"01-{number}", operation_id="op-7", attempt_no=number, attempt_role=role, tenant_id="acme",
+            api_key_id="key", route="chat", route_tier=tier, decision_id="d-7", decision=stated, attempt_reason=reason,
+            provider="openai", api="chat", request_model=model, deployment_id=tier, replica_id="127.0.0.1:1",
+            stream=False, started_at_us=NOW_US + number, input_tokens_estimate=9, output_tokens_limit=9,
+            reserved_usd_pico=9,
+        )  # fmt: skip
+        usage = {"prompt_tokens": 50, "completion_tokens": 5, "total_tokens": 55}
+        reply = {"id": f"r-{number}", "object": "chat.completion", "model": model, "choices": [], "usage": usage}
+        outcome = Outcome(event_id=intent.event_id, http_status=200, reply=msgspec.Raw(msgspec.json.encode(reply)),
+                          ended_at_us=NOW_US + 10_000)  # fmt: skip
+        for told in (None, outcome):
+            raw = raw_event(intent, told, epoch="e1")
+            place = {"topic": RAW, "offset": len(records), "append_at_us": NOW_US + 20_000}
+            found = process(msgspec.structs.replace(raw, **place), Context(book=packaged_book()))
+            assert isinstance(found, PricedCall)
+            records.append(found)
+    books.write(*records)
+
+    # gpt-4.1-nano: 0.10 and 0.40 USD a million tokens; gpt-4.1: 2 and 8.
+    incurred = 50 * 100_000 + 5 * 400_000 + 50 * 2_000_000 + 5 * 8_000_000
+    assert one_row(
+        books,
+        *("operation_id", "incurred_cost_usd_pico", "saved_usd_pico", "escalation_reason", "served_tier", "features"),
+    ) == ("op-7", incurred, 200_000_000 - incurred, "format", "frontier", {"prompt.chars": 40})
+    assert books.all("SELECT count(*) FROM calls WHERE decision IS NOT NULL") == [(1,)]
+
+
+def test_the_sql_of_the_routing_page_runs(books: Books) -> None:
+    page = Path(__file__).parents[2] / "docs" / "routing.md"
+    [statement] = re.findall(r"```sql\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    assert books.all(statement) == []

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.router import pairs
 from serving.simulator import answering, asking, labelled, questions
 from serving.simulator.answering import Label
 from serving.simulator.config import Tier
@@ -130,3 +131,16 @@ def test_labelled_pairs_of_a_file_decide_who_is_right(tmp_path: Path) -> None:
 def test_a_label_without_difficulty_is_answered_as_before() -> None:
     label = Label("What is 2 + 2?", "4")
     assert answering.is_right(label.prompt, CHEAP, label=label) == answering.is_right(label.prompt, CHEAP)
+
+
+def test_graded_questions_are_pairs_that_the_router_learns_from(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.csv"
+    with file.open("w", encoding="utf-8") as out:
+        labelled.write_pairs(out, MADE[:200], tiers=(CHEAP, OTHER), named=["small=cheap", "large=other"])
+    found = pairs.read([file], pairs.Columns(tiers={"small": "small", "large": "large"}, group="group"))
+    assert [one.prompt.text for one in found] == [one.prompt for one in MADE[:200]]
+    assert [one.qualities[0] for one in found] == [
+        float(questions.agrees(said(one.prompt, CHEAP), one)) for one in MADE[:200]
+    ]
+    with pytest.raises(ValueError, match="tiers are: cheap, other"), file.open("w", encoding="utf-8") as out:
+        labelled.write_pairs(out, MADE[:2], tiers=(CHEAP, OTHER), named=["small=nobody"])
