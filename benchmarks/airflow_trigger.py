@@ -25,7 +25,7 @@ from tokenledger.records.topics import FEATURES
 
 DAG = "materialize_features"
 ASSET = "tokenledger://features/hour"
-SAMPLES = 7
+SAMPLES = 5
 HOUR_US = 3_600_000_000
 _WITHIN_S = 180.0
 
