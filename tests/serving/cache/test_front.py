@@ -5,6 +5,7 @@ import random
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from serving.cache.configuration import CacheSettings, RouteCache
@@ -124,7 +125,7 @@ def test_a_callers_threshold_may_only_tighten(tmp_path: Path) -> None:
 
     async def scenario(cache: Caches) -> None:
         await taught(cache)
-        near, strict = f"{ROOT}, please?", RouteCache(**(_fields(EAGER) | {"least_similarity": 0.999}))
+        near, strict = f"{ROOT}, please?", msgspec.structs.replace(EAGER, least_similarity=0.999)
 
         assert isinstance(await cache.look_up(question(near)), Hit)
         assert isinstance(await cache.look_up(question(near, wish=b"min-similarity=0.5")), Hit)
@@ -133,10 +134,6 @@ def test_a_callers_threshold_may_only_tighten(tmp_path: Path) -> None:
         assert isinstance(await cache.look_up(question(near, wish=b"min-similarity=0.1")), Miss)
 
     with_cache(tmp_path, scenario, rules=EAGER)
-
-
-def _fields(rules: RouteCache) -> dict[str, object]:
-    return {name: getattr(rules, name) for name in rules.__struct_fields__}
 
 
 def test_different_questions_of_one_form_do_not_share_an_answer(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from scipy.stats import beta, binom  # type: ignore[import-untyped]
+from scipy.stats import beta, binom
 
 from serving.cache.bounds import at_most, least_trials, upper_bound
 from serving.cache.budget import Budget
