@@ -12,6 +12,7 @@ from serving.gateway.choosing import in_order, replica
 from serving.gateway.configuration import Breaker, Retries, Route, configuration_of
 from serving.gateway.deadlines import Deadlines
 from serving.gateway.fleet import Fleet
+from serving.gateway.health import Unknown
 from serving.gateway.requests import Asked, read
 from tests.serving.running import config
 
@@ -126,12 +127,12 @@ def test_a_replica_already_tried_comes_last_and_an_open_one_never() -> None:
     assert replica(servers, [], now_s=0, draw=lambda: 0.0) is None
 
 
-class Sick:
+class Sick(Unknown):
     """Features that know one sick model."""
 
-    def unhealthy(self, provider: str, model: str) -> bool:
+    def unhealthy(self, _provider: str, _model: str) -> bool:
         """Whether it is that one."""
-        return (provider, model) == ("vllm", "m")
+        return (_provider, _model) == ("vllm", "m")
 
 
 def test_an_upstream_that_fails_too_often_comes_last() -> None:
