@@ -177,6 +177,8 @@ def _json(value: Any) -> str | None:
 
 
 def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    if values.count(None) == len(values):
+        return pa.nulls(len(values), kind)
     build = next((make for holds, make in _BUILDERS if holds(kind)), None)
     return pa.array(values, kind) if build is None else build(values, kind)
 
