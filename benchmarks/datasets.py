@@ -19,7 +19,7 @@ from itertools import groupby, islice
 from pathlib import Path
 
 from ledger.lake import files, schema
-from ledger.lake.layout import CALLS, Span, file_name, place
+from ledger.lake.layout import CALLS, Place, Span, file_name, place
 from ledger.lake.reading import write_texts
 from tokenledger.records import Call, Latency, PricedCall
 from tokenledger.records.texts import CapturedText
@@ -116,7 +116,7 @@ def lay_calls(lake: Path, calls: int) -> None:
         files.publish(lake, staged)
 
 
-def _place_of(row: schema.PlacedCall) -> object:
+def _place_of(row: schema.PlacedCall) -> Place:
     return place(CALLS, row.priced.call.tenant_id, charged_at_us=row.charged_at_us)
 
 

@@ -138,4 +138,4 @@ def test_chance_alone_gives_about_the_noise_that_is_stated() -> None:
         psi(histogram(bins, lot.random(2_000).tolist()), histogram(bins, lot.random(500).tolist())) for _ in range(200)
     ]
 
-    assert np.mean(drawn) == pytest.approx(noise(10, 2_000, 500), rel=0.25)
+    assert np.mean(drawn) == pytest.approx(noise(10, reference=2_000, current=500), rel=0.25)

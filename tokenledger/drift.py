@@ -102,6 +102,6 @@ def _seen(reference: Sequence[int], current: Sequence[int]) -> list[tuple[float,
     return list(zip(_shares(before_counts), _shares(now_counts), strict=True))
 
 
-def noise(bins: int, reference: int, current: int) -> float:
+def noise(bins: int, *, reference: int, current: int) -> float:
     """The PSI that chance alone gives on average: (bins − 1) (1/n + 1/m), after Yurdakul."""
     return max(bins - 1, 0) * (1 / reference + 1 / current)

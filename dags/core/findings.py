@@ -161,7 +161,7 @@ def _finding(before: Counted, now: Counted, *, terms: Terms) -> Finding:
     rows = sum(before.counts), sum(now.counts)
     enough = min(rows) >= max(terms.least_rows, 1)
     moved_by = psi(before.counts, now.counts) if enough else None
-    chance = noise(_used(before.counts, now.counts), *rows) if enough else None
+    chance = noise(_used(before.counts, now.counts), reference=rows[0], current=rows[1]) if enough else None
     return Finding(
         tenant_id=now.tenant_id,
         feature=now.feature,

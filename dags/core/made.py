@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -20,7 +20,13 @@ PREFERENCE: Final = "preference"
 EVAL: Final = "eval"
 PAIR: Final = "pair"
 
-_Shape = Callable[[Attempt, dict[str, Any], dict[str, Any]], dict[str, Any]]
+
+class _Shape(Protocol):
+    """How a preference pair is written."""
+
+    def __call__(self, attempt: Attempt, chosen: dict[str, Any], *, rejected: dict[str, Any]) -> dict[str, Any]:
+        """The line."""
+
 
 _LINE: Final = msgspec.json.Encoder(order="deterministic")
 _LINE_ENDS: Final = tuple((chr(point).encode(), b"\\u%04x" % point) for point in (0x85, 0x2028, 0x2029))
@@ -120,7 +126,7 @@ def _preference(attempts: Sequence[Attempt], recipe: Recipe, *, shape: _Shape) -
         return Left(kind=PREFERENCE, reason=Reason.SAME_ANSWER)
     if _judged(cheap) is not None and (_judged(strong) or 0) <= (_judged(cheap) or 0):
         return Left(kind=PREFERENCE, reason=Reason.CHEAP_NOT_WORSE)
-    line = shape(strong, strong.answer, cheap.answer)
+    line = shape(strong, strong.answer, rejected=cheap.answer)
     said = "\n".join((*map(words.spoken, strong.messages), chosen, rejected))
     return _candidate(PREFERENCE, (strong, cheap), line=line, says=said, recipe=recipe)
 
@@ -133,12 +139,12 @@ def _tools(attempt: Attempt) -> dict[str, Any]:
     return {"tools": attempt.tools} if attempt.tools else {}
 
 
-def _openai(attempt: Attempt, chosen: dict[str, Any], rejected: dict[str, Any]) -> dict[str, Any]:
+def _openai(attempt: Attempt, chosen: dict[str, Any], *, rejected: dict[str, Any]) -> dict[str, Any]:
     asked = {"messages": attempt.messages} | _tools(attempt)
     return {"input": asked, "preferred_output": [chosen], "non_preferred_output": [rejected]}
 
 
-def _trl(attempt: Attempt, chosen: dict[str, Any], rejected: dict[str, Any]) -> dict[str, Any]:
+def _trl(attempt: Attempt, chosen: dict[str, Any], *, rejected: dict[str, Any]) -> dict[str, Any]:
     return {"prompt": attempt.messages, "chosen": [chosen], "rejected": [rejected]} | _tools(attempt)
 
 

@@ -99,12 +99,12 @@ REVIEWS: Final = "reviews.jsonl"
 """Of a golden set: who let which rows in, and why."""
 
 
-def version_of(recipe: Recipe, source: Source, against: dict[str, str]) -> str:
+def version_of(recipe: Recipe, source: Source, *, against: dict[str, str]) -> str:
     """The version that these inputs give."""
     return _short([FORMAT, RULES, recipe, source, against])
 
 
-def grown_version(parent: str, why: str, files: tuple[FileFacts, ...]) -> str:
+def grown_version(parent: str, why: str, *, files: tuple[FileFacts, ...]) -> str:
     """The version of a set that grew from another."""
     return _short([FORMAT, parent, why, files])
 

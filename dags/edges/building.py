@@ -61,7 +61,7 @@ def build(recipe: Recipe, places: Places, *, window: io.Window, memory: str = ME
         _keep_scores(sorted_, places.scores)
         counts: Counter[str] = Counter()
         source = _source(sorted_, usable, recipe=recipe, window=window, counts=counts)
-        version = version_of(recipe, source, against)
+        version = version_of(recipe, source, against=against)
         if version in versions.versions(places.datasets, recipe.name):
             versions.point(places.datasets, recipe.name, version=version)
             manifest = versions.load(places.datasets, f"{recipe.name}@{version}")

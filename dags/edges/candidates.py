@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
@@ -43,24 +42,20 @@ class Rows:
         self._rows: list[tuple[Any, ...]] = []
         self._size_bytes = 0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self._flush()
-        finally:
-            self._writer.close()
-
     def add(self, row: tuple[Any, ...], *, size_bytes: int) -> None:
         """One row more."""
         self._rows.append(row)
         self._size_bytes += size_bytes
         if len(self._rows) >= _ROWS or self._size_bytes >= _BYTES:
             self._flush()
+
+    def close(self, *, whole: bool) -> None:
+        """End the file; what is still held goes in only where the whole was made."""
+        try:
+            if whole:
+                self._flush()
+        finally:
+            self._writer.close()
 
     def _flush(self) -> None:
         self._writer.write_batch(batch(self._rows, self._schema))
@@ -70,7 +65,7 @@ class Rows:
 class Candidates:
     """Where candidates are put."""
 
-    def __init__(self, made: Rows, bands: Rows, rule: Duplicates) -> None:
+    def __init__(self, made: Rows, bands: Rows, *, rule: Duplicates) -> None:
         self._made, self._bands, self._rule = made, bands, rule
         self.rows = 0
 
@@ -98,5 +93,15 @@ class Candidates:
 def candidates(folder: Path, rule: Duplicates) -> Iterator[tuple[Candidates, Path, Path]]:
     """Where to put them, and the two files, which are whole afterwards."""
     made, bands = folder / "made.parquet", folder / "bands.parquet"
-    with Rows(made, MADE) as made_rows, Rows(bands, BANDS) as band_rows:
-        yield Candidates(made_rows, band_rows, rule), made, bands
+    with _rows(made, MADE) as made_rows, _rows(bands, BANDS) as band_rows:
+        yield Candidates(made_rows, band_rows, rule=rule), made, bands
+
+
+@contextmanager
+def _rows(path: Path, schema: pa.Schema) -> Iterator[Rows]:
+    found, whole = Rows(path, schema), False
+    try:
+        yield found
+        whole = True
+    finally:
+        found.close(whole=whole)

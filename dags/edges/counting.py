@@ -43,12 +43,12 @@ class Counting:
     def _add_group(self, batch: pa.RecordBatch, group: tuple[str, str | None], *, rows: Codes) -> None:
         taken = pa.array(rows)
         for column in NUMBERS:
-            self._count((*group, column), batch.column(column).take(taken), _number_codes)
+            self._count((*group, column), batch.column(column).take(taken), codes=_number_codes)
         for column in WORDS:
             if column != "feature" or group[1] is _ALL:
-                self._count((*group, column), batch.column(column).take(taken), _word_codes)
+                self._count((*group, column), batch.column(column).take(taken), codes=_word_codes)
 
-    def _count(self, key: Key, values: pa.Array, codes: Callable[[Bins, pa.Array], Codes]) -> None:
+    def _count(self, key: Key, values: pa.Array, *, codes: Callable[[Bins, pa.Array], Codes]) -> None:
         if key not in self._bins:
             self._bins[key] = self._bins_of(key)
         bins = self._bins[key]

@@ -70,7 +70,7 @@ def _made_again(datasets: Path, manifest: Manifest, *, gone: dict[str, set[int]]
         files = tuple(_file(place, made, file=file, gone=gone) for file in manifest.files)
         after = msgspec.structs.replace(
             manifest,
-            version=grown_version(manifest.version, _WHY, files),
+            version=grown_version(manifest.version, _WHY, files=files),
             growth=Growth(parent=manifest.version, why=_WHY, rows=-rows),
             counts=manifest.counts | {f"rows written: {file.path}": file.rows for file in files if file.path != INDEX},
             files=files,

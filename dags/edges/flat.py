@@ -109,15 +109,15 @@ def flat(folder: Path, lake: Path, *, window: io.Window, memory: str) -> Iterato
     }
     try:
         with duckdb.connect(str(folder / "flat.duckdb"), config=config) as connection:
-            _keep(connection, "CREATE TABLE calls AS SELECT * FROM incoming", _calls(lake, window))
-            _keep(connection, "CREATE TABLE shapes AS SELECT * FROM incoming", _shapes(lake, window))
+            _keep(connection, "CREATE TABLE calls AS SELECT * FROM incoming", incoming=_calls(lake, window))
+            _keep(connection, "CREATE TABLE shapes AS SELECT * FROM incoming", incoming=_shapes(lake, window))
             connection.execute(_JOIN)
             yield Flat(connection)
     except duckdb.Error as error:
         raise OSError(f"counting in {folder}: {error}") from error
 
 
-def _keep(connection: duckdb.DuckDBPyConnection, statement: str, incoming: pa.RecordBatchReader) -> None:
+def _keep(connection: duckdb.DuckDBPyConnection, statement: str, *, incoming: pa.RecordBatchReader) -> None:
     connection.register("incoming", incoming)
     connection.execute(statement)
     connection.unregister("incoming")

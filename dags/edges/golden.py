@@ -60,7 +60,7 @@ def add(datasets: Path, name: str, *, review: Review) -> tuple[Manifest, bool]:
         parent = before.version if before else ""
         manifest = Manifest(
             name=name,
-            version=grown_version(parent, "review", files),
+            version=grown_version(parent, "review", files=files),
             kind="golden",
             recipe=None,
             source=None,

@@ -34,13 +34,19 @@ def told(job: str, dataset: str, *, lake: Path, datasets: Path, to: str | None) 
     """START before, COMPLETE or FAIL after. `to` is a file or an http(s) address; None tells nobody."""
     run, outcome = Run(job=job, dataset=dataset, at_us=_now_us()), Outcome()
     _emit(to, lineage.started(run))
+    ended = False
     try:
         yield outcome
-    except BaseException as error:
-        _emit(to, lineage.failed(run, _now_us(), why=f"{type(error).__name__}: {error}"))
-        raise
+        ended = True
+    finally:
+        if not ended:
+            _emit(to, lineage.failed(run, _now_us(), why=_why(sys.exc_info()[1])))
     places = {"lake": str(lake.absolute()), "datasets": str(datasets.absolute())}
     _emit(to, lineage.completed(run, _now_us(), **places, manifest=outcome.manifest))
+
+
+def _why(error: BaseException | None) -> str:
+    return "stopped" if error is None else f"{type(error).__name__}: {error}"
 
 
 def _now_us() -> int:

@@ -9,7 +9,7 @@ A part is named by the keys in it, so the same run twice at once writes one file
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -137,12 +137,12 @@ def forget(scores: Path, users: Iterable[tuple[str, str]]) -> int:
         if all(keep):
             continue
         went += keep.count(False)
-        _rewrite(path, table.filter(pa.array(keep)), keep)
+        _rewrite(path, table.filter(pa.array(keep)))
     return went
 
 
-def _rewrite(path: Path, table: pa.Table, keep: Sequence[bool]) -> None:
-    if not any(keep):
+def _rewrite(path: Path, table: pa.Table) -> None:
+    if not table.num_rows:
         path.unlink()
         return
     with workshop.workshop(path.parent) as own:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -150,7 +151,7 @@ def test_a_judge_that_thinks_less_of_the_cheap_answer_lets_the_pair_through() ->
     ],
 )
 def test_an_answer_that_is_not_good_enough_is_left_out_for_one_reason(
-    lines: str, facts: dict[str, object], reason: Reason
+    lines: str, facts: dict[str, Any], reason: Reason
 ) -> None:
     assert only([attempt(1, **facts)], rules(f"[filters]\n{lines}"), CHAT) == Left(kind=CHAT, reason=reason)
 
@@ -239,7 +240,7 @@ def test_a_judge_decides_before_what_was_served_does() -> None:
 
 
 def test_a_shadow_that_failed_a_check_is_worth_nothing_and_one_that_nobody_judged_is_not_known() -> None:
-    shadow = {"attempt_role": "shadow", "route_tier": "large", "attempt_no": 2, "operation_id": "o"}
+    shadow: dict[str, Any] = {"attempt_role": "shadow", "route_tier": "large", "attempt_no": 2, "operation_id": "o"}
     own = attempt(1, attempt_role="primary", attempt_no=1, operation_id="o")
 
     failed = row_of([own, attempt(2, score=Score(checked=("schema",), failed=("schema",)), **shadow)])

@@ -1,6 +1,7 @@
 """Sides by hash: whatever else there is, a row stays where it is."""
 
 from collections import Counter
+from typing import Any
 
 import msgspec
 import pytest
@@ -67,7 +68,7 @@ def test_the_same_conversation_id_of_two_tenants_is_two_conversations() -> None:
         ({"conversation_id": "", "operation_id": "o"}, "operation"),
     ],
 )
-def test_what_has_no_conversation_is_divided_by_operation_or_call(facts: dict[str, str | None], stands_in: str) -> None:
+def test_what_has_no_conversation_is_divided_by_operation_or_call(facts: dict[str, Any], stands_in: str) -> None:
     assert split_key(text(**facts), Split()).split("\0")[1] == stands_in
 
 
