@@ -11,8 +11,7 @@ import pyarrow as pa
 
 from dags.core import words
 from dags.core.manifest import INDEX, REVIEWS, Manifest
-from ledger.lake import files, reading, schema
-from ledger.lake.layout import CALLS
+from ledger.lake import reading
 from tokenledger.records.texts import CapturedText
 
 _BATCH_ROWS: Final = 1_024
@@ -35,15 +34,9 @@ CAPTURED: Final = pa.schema(
 """A captured text as it is sorted: its key, what consent depends on, its hash, and itself."""
 
 
-_LOOKED_AT: Final = pa.schema(
-    [
-        schema.CALLS.field(name)
-        for name in (
-            *("tenant_id", "event_key", "feature", "route_tier", "response_model", "request_model", "decision"),
-            *("finish_reason", "status", "input_tokens", "output_tokens", "ttft_us", "tpot_us", "total_us"),
-            "charged_at_us",
-        )
-    ]
+_LOOKED_AT: Final = (
+    *("tenant_id", "event_key", "feature", "route_tier", "response_model", "request_model", "decision"),
+    *("finish_reason", "status", "input_tokens", "output_tokens", "ttft_us", "tpot_us", "total_us"),
 )
 
 
@@ -119,10 +112,7 @@ def _asked(row: dict[str, Any]) -> str:
 
 
 def calls(lake: Path, *, window: Window) -> Iterator[pa.RecordBatch]:
-    """Calls of the lake, with the columns that drift is looked for in."""
+    """Calls of the lake, each once, with the columns that drift is looked for in."""
     if not lake.is_dir():
         raise FileNotFoundError(f"there is no lake at {lake}; name its folder with --lake")
-    for where in reading.chosen(lake, CALLS, tenants=None, since_us=window.since_us, until_us=window.until_us):
-        for path in files.files_in(lake, where):
-            for found in reading.batches(path, _LOOKED_AT):
-                yield reading.within(found, since_us=window.since_us, until_us=window.until_us)
+    return reading.calls(lake, since_us=window.since_us, until_us=window.until_us, columns=_LOOKED_AT)

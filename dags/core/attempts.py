@@ -62,6 +62,11 @@ def _order(attempt: Attempt) -> tuple[int, int, str]:
     return (attempt.text.attempt_no or 0, attempt.text.started_at_us, attempt.text.event_key)
 
 
+def last(attempts: Sequence[Attempt]) -> Attempt:
+    """The last attempt, answered or not, in whatever order they are given."""
+    return max(attempts, key=_order)
+
+
 def served(attempts: Sequence[Attempt]) -> Attempt | None:
     """The attempt whose answer the caller got: an escalation before any other, the last before those it repeats."""
     answered = sorted((one for one in attempts if one.answer is not None), key=_order)

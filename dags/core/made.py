@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from dags.core import words
-from dags.core.attempts import Attempt, refused, served
+from dags.core.attempts import Attempt, last, refused, served
 from dags.core.left_out import Reason, not_good_enough, out_of_scope
 from dags.core.recipe import Recipe
 from dags.core.router_pairs import router_row
@@ -155,7 +155,7 @@ _SHAPES: Final[dict[str, _Shape]] = {
 
 
 def _evaluation(attempts: Sequence[Attempt], recipe: Recipe) -> Iterator[Candidate | Left]:
-    best = served(attempts) or attempts[-1]
+    best = served(attempts) or last(attempts)
     if reason := out_of_scope(best.text, recipe.filters):
         yield Left(kind=EVAL, reason=reason)
         return

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from dags.core.attempts import Attempt, refused, served
+from dags.core.attempts import Attempt, last, refused, served
 from dags.core.left_out import Reason, too_long
 from dags.core.recipe import Recipe, Strata
 
@@ -32,7 +32,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 def question(attempts: Sequence[Attempt], recipe: Recipe) -> Question | Reason:
     """The prompt, with the served answer as a reference where nothing was wrong with it."""
     best = served(attempts)
-    asked = best or attempts[-1]
+    asked = best or last(attempts)
     if too_long(asked, recipe.filters):
         return Reason.TOO_LONG
     failed = failure(best)

@@ -31,6 +31,7 @@ attempts = st.lists(
     ),
     min_size=1,
     max_size=5,
+    unique_by=lambda one: one.text.event_key,
 )
 
 
