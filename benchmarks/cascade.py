@@ -2,7 +2,8 @@
 
 Run: `uv run python -m benchmarks.cascade [FILE.csv … --tier small-a=COLUMN … --tier frontier-a=COLUMN]`. Nothing is
 sent: answers, tokens, times and prices are those the simulator's tiers would give (serving/simulator/cascade.toml). The
-router is trained on one half of the questions and judged, like everything, on the other.
+router is trained on one half of the questions and judged, like everything, on the other. Of a file, tiers that it does
+not name play no part, but for the second opinion, which is made up.
 """
 
 import argparse
@@ -44,6 +45,7 @@ _ALONE: Final = 0.95
 """Quality floor of a router whose choice is final."""
 _CHECKED: Final = 0.88
 """The same where answers are checked."""
+_ALL: Final = (SMALL, MEDIUM, FRONTIER)
 _COUNT: Final = 6_000
 _DRAWS: Final = 1_000
 _AT_US: Final = 1_790_000_000_000_000
@@ -211,16 +213,18 @@ def _same(one: str, other: str) -> bool:
     return parsed == _json(other) if isinstance(parsed, dict) else one.casefold() == other.casefold()
 
 
-def trained(made: World) -> Model:
+def trained(made: World, rungs: tuple[int, ...] = _ALL) -> Model:
     """A router that has seen how these questions went."""
-    labels = made.right[:, [SMALL, MEDIUM, FRONTIER]]
-    return train([features(Prompt(text=one)) for one in made.prompts], labels, tiers=tuple(_ROUTED), plan=Plan())
+    tiers = tuple(tier for tier, rung in _ROUTED.items() if rung in rungs)
+    labels = made.right[:, list(rungs)]
+    return train([features(Prompt(text=one)) for one in made.prompts], labels, tiers=tiers, plan=Plan())
 
 
 def routed(model: Model, judged: World, *, floor: float) -> NDArray[np.int64]:
     """The tier the router chooses for each question at a quality floor; nothing is explored."""
     text = (HERE / "cascade_router.toml").read_text(encoding="utf-8").replace("explore = 0.02", "explore = 0.0")
-    rules = policy(re.sub(r"quality_floor = [0-9.]+", f"quality_floor = {floor}", text))
+    text = re.sub(r"quality_floor = [0-9.]+", f"quality_floor = {floor}", text)
+    rules = policy(re.sub(r"(?m)^tiers = .*$", f"tiers = {json.dumps(model.card.tiers)}", text))
     found = [
         decide(Prompt(text=one), route="chat", policy=rules, model=model, online=NOTHING_KNOWN, operation_id=one).tier
         for one in judged.prompts
@@ -228,32 +232,36 @@ def routed(model: Model, judged: World, *, floor: float) -> NDArray[np.int64]:
     return np.array([_ROUTED[tier] for tier in found])
 
 
-def policies(made: World, judged: World) -> dict[str, Served]:
-    """Every policy on the same questions."""
+def policies(made: World, judged: World, *, rungs: tuple[int, ...] = _ALL) -> dict[str, Served]:
+    """Every policy on the same questions; those of the middle tier only where there is one."""
     count = len(judged.prompts)
-    model = trained(made)
+    model = trained(made, rungs)
     route, start = (routed(model, judged, floor=floor) for floor in (_ALONE, _CHECKED))
     from_small = np.full(count, SMALL)
     from_medium = np.full(count, MEDIUM)
     share = float((route == FRONTIER).mean())
     strongest_first = np.random.Generator(np.random.PCG64(1)).permutation(count)
     longest_first = np.argsort([-len(prompt) for prompt in judged.prompts], kind="stable")
-    whole, short = (SMALL, MEDIUM, FRONTIER), (SMALL, FRONTIER)
-    return {
+    short = (SMALL, FRONTIER)
+    found = {
         "all frontier": alone(judged, FRONTIER),
-        "all medium": alone(judged, MEDIUM),
         "all small": alone(judged, SMALL),
         "random, as many frontier calls as the router": chosen(judged, _first(strongest_first, share)),
         "longest prompts to frontier, as many": chosen(judged, _first(longest_first, share)),
         "router: the prompt alone": chosen(judged, route),
-        "cascade from the router's tier, no agreement": checked(judged, start, rungs=whole),
-        "cascade from small, no agreement": checked(judged, from_small, rungs=whole),
+        "cascade from the router's tier, no agreement": checked(judged, start, rungs=rungs),
+        "cascade from small, no agreement": checked(judged, from_small, rungs=rungs),
         "cascade from small, two must agree, else frontier": agreed(judged, from_small, rungs=short, opinion=OTHER),
-        "the same, else medium, then frontier": agreed(judged, from_small, rungs=whole, opinion=OTHER, later=True),
+        "cascade from the router's tier, two must agree": agreed(judged, start, rungs=rungs, opinion=OTHER, later=True),
+    }
+    if MEDIUM not in rungs:
+        return found
+    return found | {
+        "all medium": alone(judged, MEDIUM),
+        "the same, else medium, then frontier": agreed(judged, from_small, rungs=rungs, opinion=OTHER, later=True),
         "medium and small must agree, else frontier": agreed(
             judged, from_medium, rungs=(MEDIUM, FRONTIER), opinion=SMALL
         ),
-        "cascade from the router's tier, two must agree": agreed(judged, start, rungs=whole, opinion=OTHER, later=True),
     }
 
 
@@ -308,7 +316,9 @@ def main() -> int:
     random.Random(3).shuffle(labels)
     whole = [world(part, [fleet[name] for name in TIERS]) for part in (labels[::2], labels[1::2])]
     print(f"{len(whole[1].prompts):,} questions, the router trained on {len(whole[0].prompts):,} others\n")
-    print("\n".join(rows(policies(*whole))))
+    named = {one.partition("=")[0] for one in asked.tier}
+    rungs = tuple(rung for rung in _ALL if not named or TIERS[rung] in named)
+    print("\n".join(rows(policies(*whole, rungs=rungs))))
     return 0
 
 
