@@ -8,6 +8,7 @@ files of one place where one's records are among the other's, the larger counts:
 import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import Final, NamedTuple
@@ -59,6 +60,7 @@ class Place(NamedTuple):
         return PurePosixPath(self.table, f"tenant={self.tenant}", f"day={self.day.isoformat()}")
 
 
+@lru_cache(maxsize=4096)
 def tenant_hash(tenant_id: str) -> str:
     """The tenant as a folder's name: any text makes a name of 16 letters."""
     return sha256(tenant_id.encode()).hexdigest()[:16]

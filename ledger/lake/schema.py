@@ -5,6 +5,7 @@ version does not know are passed over, those a file lacks are null: a new nullab
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate, chain
 from types import UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
@@ -195,25 +196,24 @@ def _structs(values: list[Any], kind: pa.StructType) -> pa.Array:
 
 
 def _lists(values: list[Any], kind: pa.ListType) -> pa.Array:
-    offsets: list[int | None] = []
-    end = 0
-    for value in values:
-        offsets.append(None if value is None else end)
-        end += len(value or ())
-    inner = _column([item for value in values if value is not None for item in value], kind.value_type)
-    return pa.ListArray.from_arrays(pa.array([*offsets, end], pa.int32()), inner, type=kind)
+    inner = _column(list(chain.from_iterable(filter(None, values))), kind.value_type)
+    return pa.ListArray.from_arrays(_offsets(values), inner, type=kind)
 
 
 def _maps(values: list[Any], kind: pa.MapType) -> pa.Array:
-    offsets: list[int | None] = []
-    end = 0
-    for value in values:
-        offsets.append(None if value is None else end)
-        end += len(value or ())
-    keys = [key for value in values if value is not None for key in value]
-    items = [item for value in values if value is not None for item in value.values()]
-    positions = pa.array([*offsets, end], pa.int32())
-    return pa.MapArray.from_arrays(positions, _column(keys, kind.key_type), _column(items, kind.item_type), type=kind)
+    held = list(filter(None, values))
+    keys = _column(list(chain.from_iterable(held)), kind.key_type)
+    items = _column([item for value in held for item in value.values()], kind.item_type)
+    return pa.MapArray.from_arrays(_offsets(values), keys, items, type=kind)
+
+
+def _offsets(values: list[Any]) -> pa.Array:
+    """Where each list begins; null where there is none."""
+    begins = [0, *accumulate(len(value) if value else 0 for value in values)]
+    if None not in values:
+        return pa.array(begins, pa.int32())
+    stated = [None if value is None else begin for value, begin in zip(values, begins, strict=False)]
+    return pa.array([*stated, begins[-1]], pa.int32())
 
 
 _BUILDERS: Final[tuple[tuple[Callable[[pa.DataType], bool], Callable[[list[Any], Any], pa.Array]], ...]] = (
