@@ -170,3 +170,16 @@ def test_the_sql_of_the_routing_page_runs(books: Books) -> None:
     page = Path(__file__).parents[2] / "docs" / "routing.md"
     [statement] = re.findall(r"```sql\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
     assert books.all(statement) == []
+
+
+def test_records_with_decisions_can_lose_be_kept_as_witnesses_and_win_again(books: Books) -> None:
+    """Winners and witnesses come back out of the database to be compared: a decision must survive that way too."""
+    stated = [
+        priced(attempt(1, "primary", tokens=tokens, revision=revision, route_tier="small").call, offset=revision)
+        for revision, tokens in enumerate((2, 3, 4))
+    ]
+    for one in (stated[1], stated[0], stated[2]):
+        books.write(one)
+
+    assert one_row(books, "incurred_cost_usd_pico", "tier", "features_age_us") == (8_000, "small", 60_000_000)
+    assert books.all("SELECT record -> 'call' -> 'decision' ->> 'decision_id' FROM witnesses") == [("d-1",), ("d-1",)]
