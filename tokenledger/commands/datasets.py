@@ -31,14 +31,13 @@ from dags.edges.building import Places
 from dags.edges.erasures import Erasure
 from dags.edges.golden import Review
 from dags.edges.lineage_out import told
+from tokenledger.commands.places import place
 from tokenledger.commands.stack import environment
 
 _DONE: Final = 0
 _DAMAGED: Final = 1
 _NOTHING: Final = 3
 _PLAIN_WIDTH: Final = 160
-_LAKE: Final = Path(".local") / "stack" / "lake"
-_DATASETS: Final = Path("datasets")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build = actions.add_parser("build", help="make the version a recipe gives now")
     build.add_argument("recipe", type=Path, metavar="RECIPE.toml")
     _takes_datasets(build)
-    build.add_argument("--lake", type=Path, default=_LAKE, metavar="DIR", help=f"default: {_LAKE}")
+    build.add_argument("--lake", type=Path, default=place("lake"), metavar="DIR", help="default: lake of the stack")
     build.add_argument("--scores", type=Path, metavar="DIR", help="what `tokenledger score` wrote")
     build.add_argument("--since", metavar="TIME", help="calls from then on: 2026-01-31 or 2026-01-31T16:00:00Z")
     build.add_argument("--until", metavar="TIME", help="calls before then")
@@ -102,7 +101,9 @@ def _takes_lineage(parser: argparse.ArgumentParser) -> None:
 
 
 def _takes_datasets(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--datasets", type=Path, default=_DATASETS, metavar="DIR", help=f"default: {_DATASETS}")
+    parser.add_argument(
+        "--datasets", type=Path, default=place("datasets"), metavar="DIR", help="default: datasets of the stack"
+    )
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
 
 

@@ -24,13 +24,12 @@ from dags import io
 from dags.core.findings import Finding, Terms
 from dags.edges import drifting
 from dags.edges.drifting import Asked
+from tokenledger.commands.places import place
 
 _DONE: Final = 0
 _NOTHING: Final = 3
 _SHOWN: Final = 20
 _PLAIN_WIDTH: Final = 140
-_LAKE: Final = Path(".local") / "stack" / "lake"
-_DRIFT: Final = Path("drift")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,12 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _takes_places(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--drift", type=Path, default=_DRIFT, metavar="DIR", help=f"default: {_DRIFT}")
+    parser.add_argument("--drift", type=Path, default=place("drift"), metavar="DIR", help="default: drift of the stack")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
 
 
 def _takes_window(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--lake", type=Path, default=_LAKE, metavar="DIR", help=f"default: {_LAKE}")
+    parser.add_argument("--lake", type=Path, default=place("lake"), metavar="DIR", help="default: lake of the stack")
     parser.add_argument("--since", metavar="TIME", help="calls from then on: 2026-01-31 or 2026-01-31T16:00:00Z")
     parser.add_argument("--until", metavar="TIME", help="calls before then")
 

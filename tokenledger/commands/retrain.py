@@ -31,11 +31,11 @@ from serving.router import evaluation, pairs, training, versions
 from serving.router.evaluation import Terms
 from serving.router.model import Model
 from serving.router.pairs import Columns, Pair
+from tokenledger.commands.places import place
 
 _DONE: Final = 0
 _UNFIT: Final = 1
 _MODELS: Final = Path("models") / "router"
-_DATASETS: Final = Path("datasets")
 _CANDIDATES: Final = "candidates"
 _PROMOTIONS: Final = "promotions.jsonl"
 
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to judge on; its prompts are not trained on",
     )
     add("--tier", action="append", default=[], metavar="NAME", help="a tier, the strongest last; a column of its name")
-    add("--datasets", type=Path, default=_DATASETS, metavar="DIR", help=f"default: {_DATASETS}")
+    add("--datasets", type=Path, default=place("datasets"), metavar="DIR", help="default: datasets of the stack")
     add("--cost-ratio", type=float, default=0.1, help="price of the first tier ÷ the last (default: 0.1)")
     add("--draws", type=int, default=1000, help="bootstrap draws (default: 1000)")
     run_.set_defaults(act=_run)

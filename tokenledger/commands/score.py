@@ -24,20 +24,19 @@ from dags.core.rubric import USUAL, rubric
 from dags.edges import scoring
 from dags.edges.judging import Judge
 from dags.edges.scoring import Asked, Scored
+from tokenledger.commands.places import place
 
 _DONE: Final = 0
 _NOT_ALL: Final = 1
 _NOTHING: Final = 3
-_LAKE: Final = Path(".local") / "stack" / "lake"
-_SCORES: Final = Path("scores")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `tokenledger score` takes."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     add = actions.add_parser("run", help="score what has no score").add_argument
-    add("--lake", type=Path, default=_LAKE, metavar="DIR", help=f"default: {_LAKE}")
-    add("--scores", type=Path, default=_SCORES, metavar="DIR", help=f"default: {_SCORES}")
+    add("--lake", type=Path, default=place("lake"), metavar="DIR", help="default: lake of the stack")
+    add("--scores", type=Path, default=place("scores"), metavar="DIR", help="default: scores of the stack")
     add("--since", metavar="TIME", help="calls from then on: 2026-01-31 or 2026-01-31T16:00:00Z")
     add("--until", metavar="TIME", help="calls before then")
     add("--rules", type=Path, metavar="FILE.toml", help="what answers must be, by feature")
