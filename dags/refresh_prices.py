@@ -1,15 +1,16 @@
-"""Brings the catalogue of prices that the installed packages hold into the ledger's price book.
+"""Brings the catalogue of prices that the installed packages hold into the price book, and charges calls by it.
 
 `difference` shows what would change and touches nothing. A jump, or a slip of a hundredfold, holds everything: the run
-fails there until somebody has looked and starts it again with `confirm`. Then `import` takes it. How many calls were
-priced by an older book, `backfill` counts. By hand: `tokenledger prices import`.
+fails there until somebody has looked and starts it again with `confirm`. Then `import` takes it, `money` shows what the
+book changes in the ledger, and `reprice` posts reversals and new charges. Closed months are left alone, and the run
+says so by failing. By hand: `tokenledger prices import`, `tokenledger reprice`.
 """
 
 from datetime import timedelta
 
 from airflow.sdk import Param
 
-from dags.running import described, tokenledger
+from dags.running import described, given_or_day, moment, tokenledger
 
 with described(
     "refresh_prices",
@@ -17,12 +18,13 @@ with described(
     schedule="0 5 * * *",
     tags=["operations", "prices"],
     params={
+        "since": moment("Calls to charge anew, from then on (default: 31 days before the run)"),
         "confirm": Param(
             "",
             type="string",
             pattern=r"^([A-Za-z0-9._/:@-]{1,200})?$",
             title="PROVIDER/MODEL to take although it jumps",
-        )
+        ),
     },
 ):
     difference = tokenledger(
@@ -44,4 +46,22 @@ with described(
         pool="ledger",
         execution_timeout=timedelta(minutes=10),
     )
-    difference >> imported
+    since = {"--since": given_or_day("since", days_before=31)}
+    money = tokenledger(
+        "reprice",
+        "--dry-run",
+        options=since,
+        task_id="money",
+        pool="ledger",
+        execution_timeout=timedelta(minutes=30),
+    )
+    reprice = tokenledger(
+        "reprice",
+        "--reason=prices refreshed by {{ run_id }}",
+        options=since,
+        final_status=1,
+        task_id="reprice",
+        pool="ledger",
+        execution_timeout=timedelta(hours=2),
+    )
+    difference >> imported >> money >> reprice

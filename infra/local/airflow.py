@@ -48,7 +48,6 @@ def airflow_programs(layout: Layout) -> tuple[Program, ...]:
             environment=environment,
             independent=True,
             on_request=True,
-            ready_within_s=180.0,
         )
         for name, words in _COMMANDS.items()
     )
