@@ -161,7 +161,8 @@ async def semantic() -> None:
     worker.close()
     p50, p99 = np.percentile(np.array(times) * 1e3, [50, 99])
     print(f"semantic, {_TENANT_ROWS:,} entries of one partition, question of 13 tokens: "
-          f"CPU {cpu_s * 1e3:.1f} ms (scan, guards and decision {np.median(scans) * 1e3:.2f} ms), p50 {p50:.1f} ms, p99 {p99:.1f} ms")  # fmt: skip
+          f"CPU {cpu_s * 1e3:.1f} ms (scan, guards and decision {np.median(scans) * 1e3:.2f} ms), "
+          f"p50 {p50:.1f} ms, p99 {p99:.1f} ms")  # fmt: skip
     late = np.array(pauses) * 1e3
     print(f"event loop meanwhile, a timer of 1 ms: late by p50 {np.percentile(late, 50):.2f} ms, "
           f"p99 {np.percentile(late, 99):.2f} ms, most {late.max():.2f} ms")  # fmt: skip

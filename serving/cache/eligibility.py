@@ -18,7 +18,7 @@ from serving.cache.words import TIME_WORDS
 
 LONGEST_BYTES: Final = 32_768
 """Longer conversations are not kept: they hardly come twice, and looking through them costs more than it brings."""
-_WORD: Final = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
+_MARKS: Final = str.maketrans(dict.fromkeys('.,;:!?()[]{}<>"*/&+=|\\`\u2026\u201c\u201d\u00bf\u00a1', " "))
 _WRONG: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NOTHING: Final = frozenset({b"null", b"[]", b"{}", b"false", b'"none"'})
 _value: Final = msgspec.json.Decoder()
@@ -99,7 +99,7 @@ def _by_messages(asking: Asking, rules: RouteCache) -> Reason | None:
         return "tool_results"
     if asking.media:
         return "media"
-    if not rules.time_words and not TIME_WORDS.isdisjoint(map(str.lower, _WORD.findall(asking.question))):
+    if not rules.time_words and not TIME_WORDS.isdisjoint(asking.question.lower().translate(_MARKS).split()):
         return "time_words"
     return "personal_data" if any(map(is_personal, asking.texts)) else None
 

@@ -16,7 +16,7 @@ _SECRET: Final = re.compile(
     r"|\b(?:password|passwort|passcode|pin|secret|token|api[ _-]?key)\s*(?:is|[:=])\s*\S{4,}"
 )
 _SECRET_HINTS: Final = ("private key", "password", "passwort", "passcode", "pin", "secret", "token", "api")
-_DIGIT: Final = re.compile(r"\d")
+_DIGITS: Final = re.compile(r"\d(?:[ ()./-]{0,2}\d){6}")
 _OWN: Final = re.compile(
     r"\bmy (?:full |first |last )?name is\b|\bi am called\b|\bmy (?:home |street |postal )?address is\b|\bi live at\b"
     r"|\bmy (?:date of birth|birthday|ssn|social security number|passport(?: number)?) is\b|\bborn on\b"
@@ -34,7 +34,7 @@ def is_personal(text: str) -> bool:
     # Plain searches for substrings first: they cost a tenth of a pattern, and most texts have none.
     if "@" in text and _EMAIL.search(text):
         return True
-    if _DIGIT.search(text) and (_IBAN.search(text) or any(_identifies(one.group()) for one in _NUMBER.finditer(text))):
+    if _DIGITS.search(text) and (_IBAN.search(text) or any(_identifies(one.group()) for one in _NUMBER.finditer(text))):
         return True
     if any(hint in text for hint in _TOKEN_HINTS) and _TOKEN.search(text):
         return True
