@@ -5,12 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from ledger import decisions
+from ledger.private_postgres import Server
 from serving.gateway.envelopes import raw_event
 from serving.gateway.records import Intent, Outcome
 from tests.ledger.books import Books
 from tests.ledger.samples import NOW_US, RAW, call, decision, priced
+from tests.serving.router.made import POLICY_TEXT
+from tokenledger.cli import main
 from tokenledger.pricing import packaged_book
 from tokenledger.process import Context, process
 from tokenledger.records import PricedCall
@@ -183,3 +187,25 @@ def test_records_with_decisions_can_lose_be_kept_as_witnesses_and_win_again(book
 
     assert one_row(books, "incurred_cost_usd_pico", "tier", "features_age_us") == (8_000, "small", 60_000_000)
     assert books.all("SELECT record -> 'call' -> 'decision' ->> 'decision_id' FROM witnesses") == [("d-1",), ("d-1",)]
+
+
+def test_the_command_judges_another_policy_by_the_ledger(
+    books: Books,
+    server: Server,
+    database: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    books.write(*escalated())
+    monkeypatch.setenv("TOKENLEDGER_POSTGRES_SOCKET", str(server.folder))
+    monkeypatch.setenv("TOKENLEDGER_POSTGRES_PORT", str(server.port))
+    monkeypatch.setenv("TOKENLEDGER_POSTGRES_DATABASE", database)
+    file = tmp_path / "other.toml"
+
+    file.write_text(POLICY_TEXT + 'without_features = "prompt"\nexplore = 0.0\n', encoding="utf-8")
+    assert main(["router", "judge", "--policy", str(file)]) == 0
+    told = capsys.readouterr().out
+    assert "1 decisions" in told
+    assert "1.08e-07" in told  # 54 tokens of 2,000 pico-USD
+    assert main(["router", "judge", "--policy", str(file), "--since", "2030-01-01"]) == 1
