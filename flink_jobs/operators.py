@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 
 from pyflink.common import Row, Types
@@ -14,6 +15,8 @@ from pyflink.table.udf import ScalarFunction, udf
 from flink_jobs.minutes import Minutes
 from flink_jobs.outcome import outcome
 from flink_jobs.settings import Operator
+from ledger.prices.following import Following
+from ledger.settings import Settings as Ledger
 from tokenledger.process import default_context
 from tokenledger.records.raw import RawEvent
 from tokenledger.records.topics import PRICED, RAW
@@ -31,12 +34,24 @@ _LOOK_EVERY_MS: Final = 100
 
 
 class Price(ScalarFunction):  # type: ignore[misc] # Flink's classes are untyped
-    """Prices each record, by the book loaded when the worker started."""
+    """Prices each record, by the book at work."""
+
+    def __init__(self, ledger: Ledger | None) -> None:
+        self._ledger = ledger
+        self._book: Following | None = None
 
     def open(self, function_context: FunctionContext) -> None:
         """Nothing is priced before the whole book is loaded; without one the job does not start."""
         del function_context
-        self._context = default_context()
+        if self._ledger is not None:
+            self._book = Following(self._ledger, say=partial(_say, "price_job"))
+            self._book.start()
+        self._packaged = default_context() if self._book is None else self._book.context
+
+    def close(self) -> None:
+        """Follow the book no longer."""
+        if self._book is not None:
+            self._book.close()
 
     def eval(self, *record: Any) -> Row:
         """The record's outcome; the fields come in the order in which price_job's SQL names them."""
@@ -50,7 +65,8 @@ class Price(ScalarFunction):  # type: ignore[misc] # Flink's classes are untyped
             offset=offset,
             append_at_us=append_at_ms * 1000,
         )
-        return Row(*outcome(raw, self._context))
+        book = self._book
+        return Row(*outcome(raw, self._packaged if book is None else book.context))
 
 
 class Identity(ScalarFunction):  # type: ignore[misc] # Flink's classes are untyped
@@ -85,7 +101,10 @@ class CountMinutes(KeyedProcessFunction):  # type: ignore[misc] # Flink's classe
         unreadable = minutes.unreadable_records
         minutes.take(partition, values, now_us=_now_us())
         if minutes.unreadable_records > unreadable:
-            _say(f"{minutes.unreadable_records} records of {PRICED.name} since the start were no priced calls")
+            _say(
+                "windows_job",
+                f"{minutes.unreadable_records} records of {PRICED.name} since the start were no priced calls",
+            )
         yield from self._told(minutes)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Row]:
@@ -126,9 +145,8 @@ def _now_us() -> int:
     return time.time_ns() // 1000
 
 
-def _say(message: str) -> None:
-    """Into the TaskManager's log."""
-    print(time.strftime("%Y-%m-%d %H:%M:%S"), f"windows_job: {message}", file=sys.stderr, flush=True)  # noqa: T201
+def _say(job: str, message: str) -> None:
+    sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {job}: {message}\n")
 
 
 def present(headers: dict[str, bytes] | None) -> dict[str, bytes]:
@@ -138,7 +156,6 @@ def present(headers: dict[str, bytes] | None) -> dict[str, bytes]:
     return {name: value or b"" for name, value in (headers or {}).items()}
 
 
-def function(operator: Operator) -> Any:
-    """The job's one function."""
-    functions = {"price": Price, "identity": Identity}
-    return udf(functions[operator](), result_type=RESULT_TYPE)
+def function(operator: Operator, ledger: Ledger | None) -> Any:
+    """The job's one function. `ledger` is where the price book is; without it, the packaged one prices."""
+    return udf(Price(ledger) if operator == "price" else Identity(), result_type=RESULT_TYPE)

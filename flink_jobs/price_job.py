@@ -43,7 +43,7 @@ def statement_set(settings: Settings) -> StatementSet:
     tables = environment(settings)
     for statement in connectors.statements(settings):
         tables.execute_sql(statement)
-    tables.create_temporary_function("decide", function(settings.operator))
+    tables.create_temporary_function("decide", function(settings.operator, settings.ledger))
     tables.create_temporary_view("decided", tables.sql_query(DECIDED))
     # One set, one plan: both sinks read the same evaluation of the function.
     statements = tables.create_statement_set()

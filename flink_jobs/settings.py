@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from ledger.settings import Settings as Ledger
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -55,6 +57,8 @@ class Settings:
     """The port of its REST interface."""
     operator: Operator
     """`price` is the product; `identity` moves the same bytes undecided, for benchmarks."""
+    ledger: Ledger | None
+    """Where the price book is followed; None prices by the packaged one."""
     consumer_group: str
     """Its committed offsets are where a new submission of price_job goes on."""
     checkpoints: str
@@ -73,6 +77,7 @@ class Settings:
             rest_host=host,
             rest_port=int(port),
             operator=_operator(environment.get("TOKENLEDGER_OPERATOR", "price")),
+            ledger=_ledger(environment),
             consumer_group=environment.get(f"TOKENLEDGER_{job.upper()}_GROUP", job),
             checkpoints=environment.get("TOKENLEDGER_CHECKPOINTS", ""),
             resume_from=environment.get("TOKENLEDGER_RESUME_FROM", ""),
@@ -99,6 +104,16 @@ class Settings:
             "execution.state-recovery.path": f"file://{self.resume_from}",
             "execution.state-recovery.claim-mode": mode,
         }
+
+
+def _ledger(environment: Mapping[str, str]) -> Ledger | None:
+    where = environment.get("TOKENLEDGER_PRICE_BOOK", "packaged")
+    if where == "packaged":
+        return None
+    if where == "ledger":
+        return Ledger.from_environment(environment, user="pricing")
+    message = f"TOKENLEDGER_PRICE_BOOK: {where!r} is no price book; write 'packaged' or 'ledger'"
+    raise ValueError(message)
 
 
 def _operator(text: str) -> Operator:

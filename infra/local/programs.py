@@ -212,4 +212,5 @@ def _flink_environment(layout: Layout, machine: Machine) -> dict[str, str]:
         "PATH": f"{layout.flink_python.parent}:/usr/local/bin:/usr/bin:/bin",
         "PYTHONPATH": str(layout.repo),
         "TOKENLEDGER_OPERATOR": machine.operator,
+        "TOKENLEDGER_PRICE_BOOK": "ledger",
     }

@@ -9,7 +9,7 @@ from psycopg.types.range import Int8Range, Range
 
 from ledger.database import Connection
 from ledger.prices.changes import ALIAS, CONTRACT, RATE, SURCHARGE, ChangeError, Entry, Kept, Plan, overlay_of
-from tokenledger.pricing import PriceBook, build_book
+from tokenledger.pricing import PriceBook, build_book, packaged_book
 from tokenledger.pricing.book import Alias, Contract
 from tokenledger.pricing.catalogue import Catalogue, packaged_catalogue, row_digest
 from tokenledger.pricing.rate import BASE_TIER, CATALOGUE, END_US, NO_LIMIT, Row, digest
@@ -68,6 +68,7 @@ _HISTORY: Final = """
             + (SELECT count(*) FROM aliases p WHERE p.withdrawn_by = c.change_no)
     FROM price_changes c ORDER BY change_no DESC LIMIT %s
 """
+_NEWEST: Final = "SELECT coalesce(max(change_no), 0) FROM price_changes"
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtext('tokenledger prices'))"
 _NOW: Final = """
     SELECT greatest((extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
@@ -183,6 +184,22 @@ def book_of(kept: Sequence[Kept], known_at_us: int | None = None) -> PriceBook:
     )
     book = build_book(catalogue, overlay_of(kept))
     return book if known_at_us is None else book.as_of(known_at_us)
+
+
+def current(connection: Connection) -> tuple[int, PriceBook]:
+    """The newest change and the book as of it: the ledger's, or the packaged catalogue where none was imported."""
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        change_no, kept = newest(connection), load(connection)
+    if any(map(is_catalogue, kept)):
+        return change_no, book_of(kept)
+    return change_no, build_book(overlay=overlay_of(kept)) if kept else packaged_book()
+
+
+def newest(connection: Connection) -> int:
+    """The newest change of the book; 0 before the first."""
+    row = connection.execute(_NEWEST).fetchone()
+    return int(row[0]) if row else 0
 
 
 def begin(connection: Connection) -> int:

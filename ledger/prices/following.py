@@ -1,0 +1,71 @@
+"""The price book of a process that prices: loaded whole before anything is priced, and swapped whole when it changes.
+
+A thread looks for a newer change, loads the book beside the one at work and puts it in its place: one assignment, so
+each call is priced by one book. While Postgres is away the book at work stays.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import psycopg
+
+from ledger.database import Connection, connect
+from ledger.prices import store
+from ledger.settings import Settings
+from tokenledger.process import Context
+
+LOOK_EVERY_S: Final = 1.0
+_FIRST_WITHIN_S: Final = 60.0
+_AGAIN_AFTER_S: Final = 2.0
+_APPLICATION: Final = "tokenledger-prices"
+
+
+class NoBookError(Exception):
+    """There is no price book, so nothing may be priced."""
+
+
+class Following:
+    """The book at work."""
+
+    def __init__(self, settings: Settings, *, say: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._say = say
+        self._stop = threading.Event()
+        self._change_no = -1
+        self.context: Context
+        """What to price with now."""
+        self._thread = threading.Thread(target=self._follow, name="prices", daemon=True)
+
+    def start(self) -> None:
+        """Load the book, then follow it. Raises NoBookError if there is none within a minute."""
+        for left in range(int(_FIRST_WITHIN_S / _AGAIN_AFTER_S), 0, -1):
+            try:
+                with connect(self._settings, application=_APPLICATION) as connection:
+                    self._load(connection)
+                break
+            except psycopg.Error as error:
+                self._say(f"no price book yet: {str(error).strip()}")
+                if left == 1 or self._stop.wait(_AGAIN_AFTER_S):
+                    raise NoBookError(f"no price book within {_FIRST_WITHIN_S:.0f} s: {error}") from error
+        self._thread.start()
+
+    def close(self) -> None:
+        """Follow no longer."""
+        self._stop.set()
+
+    def _follow(self) -> None:
+        while not self._stop.wait(LOOK_EVERY_S):
+            try:
+                with connect(self._settings, application=_APPLICATION) as connection:
+                    while not self._stop.wait(LOOK_EVERY_S):
+                        if store.newest(connection) != self._change_no:
+                            self._load(connection)
+            except (psycopg.Error, ValueError) as error:
+                # A book that cannot be built is as bad as none: the one at work is right until somebody looks.
+                self._say(f"the price book stays at change {self._change_no}: {str(error).strip()}")
+
+    def _load(self, connection: Connection) -> None:
+        change_no, book = store.current(connection)
+        self.context, self._change_no = Context(book), change_no
+        self._say(f"price book {book.version}, change {change_no}")
