@@ -1,5 +1,6 @@
 """A cascade for tests: tiers behind scripted upstreams, a policy, a model that tells easy words from hard ones."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def files(folder: Path, *, policy: str = POLICY, model: bool = True) -> str:
     return f'[router]\npolicy_file = "{folder / "router.toml"}"\nmodels_dir = "{models}"\n'
 
 
+@cache
 def _trained() -> Any:
     found = pairs(400, seed=1, signal=0.9)
     return train(

@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 import uvloop
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.serving.routes import EASY, HARD, ask, config, files
 from tests.serving.running import (
@@ -57,9 +59,9 @@ def later(step: Step, after_s: float) -> Step:
     return late
 
 
-def play(scene: Scene, tmp_path: Path, *, cascade: str = VERIFY, settings: str = "", **steps: Step) -> None:
+def play(scene: Scene, tmp_path: Path, *, cascade: str = VERIFY, more: str = "", **steps: Step) -> None:
     """A gateway before these upstreams; whatever happens, each intent has one outcome and each place is free again."""
-    section = settings + files(tmp_path)
+    section = more + files(tmp_path)
 
     async def all_of_it() -> None:
         async with asyncio.timeout(60):
@@ -252,8 +254,8 @@ def test_a_streaming_caller_hears_something_while_the_check_goes_on(tmp_path: Pa
         assert answered.body.endswith(b"data: [DONE]\n\n")
         assert [one["choices"][0]["delta"].get("content") for one in answered.events][1:-1] == ["Paris"]
 
-    settings = "heartbeat_ms = 100\n"
-    play(scene, tmp_path, settings=settings, small=later(says("Paris"), 0.5), large=says("London"))
+    settings_of = "heartbeat_ms = 100\n"
+    play(scene, tmp_path, more=settings_of, small=later(says("Paris"), 0.5), large=says("London"))
 
 
 def test_a_stream_that_has_begun_ends_in_an_error_where_nothing_answers(tmp_path: Path) -> None:
@@ -263,7 +265,7 @@ def test_a_stream_that_has_begun_ends_in_an_error_where_nothing_answers(tmp_path
         assert answered.events[-1]["error"]["message"]
 
     slow = later(BUSY, 0.4)
-    play(scene, tmp_path, settings="heartbeat_ms = 100\n", small=slow, large=BUSY)
+    play(scene, tmp_path, more="heartbeat_ms = 100\n", small=slow, large=BUSY)
 
 
 def test_where_the_stronger_tier_is_down_the_best_answer_serves_on_the_house(tmp_path: Path) -> None:
@@ -360,14 +362,67 @@ def test_when_the_caller_goes_nothing_more_is_asked_and_all_is_accounted(tmp_pat
 
     late = later(says("41"), 0.4)
     cascade = SECOND
-    settings = "drain.abandoned_ms = 2_000\n"
-    play(scene, tmp_path, cascade=cascade, settings=settings, small=late, small_b=hang(), large=says("42"))
+    settings_of = "drain.abandoned_ms = 2_000\n"
+    play(scene, tmp_path, cascade=cascade, more=settings_of, small=late, small_b=hang(), large=says("42"))
 
 
 def _request(body: Any) -> bytes:
     data = msgspec.json.encode(body)
     head = "POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nauthorization: Bearer good\r\n"
     return f"{head}content-length: {len(data)}\r\n\r\n".encode() + data
+
+
+ANSWERS = {
+    "right": says("42"),
+    "wrong": says("41"),
+    "refusing": says("I'm sorry, but I can't help with that."),
+    "empty": says(""),
+    "late": later(says("42"), 0.05),
+    "busy": BUSY,
+    "failing": reply({"error": {"message": "x"}}, status=500),
+    "closed": raw(close=True),
+    "half": raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{", close=True),
+    "no_json": reply(b"<html>"),
+    "broken_stream": streamed(event({"content": "4"}), end=False),
+    "bad_request": reply({"error": {"message": "no such role"}}, status=400),
+    "silent": hang(),
+}
+behaviours = st.sampled_from(sorted(ANSWERS))
+
+
+@pytest.mark.slow
+@given(
+    doing=st.tuples(behaviours, behaviours, behaviours),
+    stream=st.booleans(),
+    speculate=st.booleans(),
+    attempts=st.integers(2, 6),
+)
+@settings(max_examples=40, deadline=None)
+def test_whatever_upstreams_do_there_is_one_answer_and_one_outcome_an_attempt(
+    cascade_folder: Path, doing: tuple[str, str, str], *, stream: bool, speculate: bool, attempts: int
+) -> None:
+    async def scene(gateway: Running, _servers: dict[str, Upstream]) -> None:
+        answered = await gateway.post(ask(EASY, stream=stream))
+        assert answered.status in {200, 400, 500, 502, 503, 504}
+        assert b'"internal"' not in answered.body, "no defect of the gateway's own"
+        if answered.status == 200:
+            ended = answered.body.endswith(b"data: [DONE]\n\n") or b'"error"' in answered.body
+            assert ended if stream else answered.json["choices"]
+        assert 1 <= len(gateway.memory.intents) <= attempts
+        assert [one.served for one in gateway.memory.outcomes].count(True) <= 1
+        assert all((one.route_tier or "") in {"small", "large"} for one in gateway.memory.intents)
+        if answered.status == 200 and answered.headers.get("x-tokenledger-check") in {"passed", "agreed"}:
+            assert answered.headers["x-tokenledger-tier"] == "small"
+
+    cascade = SECOND + f"attempts = {attempts}\ndeadline_ms = 400\n" + ("speculate = 0.0\n" if speculate else "")
+    steps = dict(zip(("small", "small_b", "large"), (ANSWERS[one] for one in doing), strict=True))
+    quick = "retries.longest_wait_ms = 0\ndrain.abandoned_ms = 300\n"
+    play(scene, cascade_folder, cascade=cascade, more=quick, **steps)
+
+
+@pytest.fixture(scope="module")
+def cascade_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cascade")
 
 
 def test_json_that_does_not_fit_its_schema_is_escalated(tmp_path: Path) -> None:
@@ -413,12 +468,12 @@ def test_log_probabilities_are_asked_for_and_shown_only_to_who_wants_them(tmp_pa
     async def small(request: Request, writer: asyncio.StreamWriter) -> None:
         await steps.pop(0)(request, writer)
 
-    settings = VERIFY + "checks.min_logprob = -1.0\n"
+    lines = VERIFY + "checks.min_logprob = -1.0\n"
     section = files(tmp_path)
 
     async def all_of_it() -> None:
         async with upstream(small) as one, upstream(says("Paris")) as two:
-            toml = config(section, settings, small=one.port, large=two.port)
+            toml = config(section, lines, small=one.port, large=two.port)
             toml = toml.replace("[upstreams.small]\n", "[upstreams.small]\nlogprobs = true\n")
             async with running(toml) as gateway:
                 await scene(gateway, {"small": one, "large": two})
