@@ -9,6 +9,7 @@ SCRIPTS = (
     "price_files",
     "writer_vs_copy",
     "feature_reader",
+    "lake",
     "router",
     "cascade",
     "decide",

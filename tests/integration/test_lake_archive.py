@@ -290,6 +290,31 @@ def test_an_archive_without_its_progress_refuses_instead_of_doubling(broker: Bro
     assert "restore that folder" in said
 
 
+def test_a_full_disk_stops_the_line_until_there_is_room(broker: Broker, tmp_path: Path) -> None:
+    small = tmp_path / "lake"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(small)], check=False)
+    if mounted.returncode:
+        pytest.skip("this machine mounts no small disk")
+    archived = Archived(tmp_path, broker)
+    try:
+        broker.price(*traffic(6, 40))
+        archived.wait(PRICED.name, 40)
+        (small / "filler").write_bytes(b"x" * (shutil.disk_usage(small).free - 4_096))
+        broker.price(*traffic(7, 40))
+        archived.until(lambda: "the lake takes no files" in archived.log.read_text())
+        assert archived.next_offset(PRICED.name) == 40
+        assert not list(small.rglob("*.partial"))
+        before = len(archived.rows())
+        (small / "filler").unlink()
+        archived.wait(PRICED.name, 80)
+        assert len(archived.rows()) > before
+        assert archived.stop() == 0
+    finally:
+        archived.kill()
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
 def test_the_ledgers_own_role_may_compare(server: Server, database: str) -> None:
     with psycopg.connect(server.dsn("postgres", database), autocommit=True) as admin:
         assert verifying.ledger_figures(admin) == {}
