@@ -33,7 +33,7 @@ SEMANTIC_SECONDS: Final = Histogram(
     "tokenledger_cache_semantic_seconds", "Time of a semantic look-up, waiting included", buckets=_SECONDS
 )
 EMBEDDING_CPU: Final = Counter("tokenledger_cache_embedding_cpu_seconds_total", "CPU time spent on embedding questions")
-KEPT: Final = Counter("tokenledger_cache_kept_total", "Answers kept")
+KEPT: Final = Counter("tokenledger_cache_kept_total", "Answers that were kept")
 NOT_KEPT: Final = Counter(
     "tokenledger_cache_not_kept_total", "Answers that were offered and not kept, by why", ["reason"]
 )
