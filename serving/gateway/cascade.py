@@ -84,11 +84,10 @@ class Verification:
 
     async def found(self, *, may_go_live: Callable[[], bool]) -> Won | Live | Failed:
         """The answer, or how to get it, within the operation's time."""
-        left_s = self._cascade.deadline_ms / MILLIS_PER_SECOND - (time.perf_counter_ns() - self._start.ns) / 1e9
         why = "gateway_stopped"
         try:
             try:
-                async with asyncio.timeout(max(left_s, 0.0)):
+                async with asyncio.timeout(self.left_s):
                     found = await self._climbed(may_go_live=may_go_live)
                 why = "client_disconnected" if self._is_left else NOT_NEEDED
             except TimeoutError:
@@ -101,6 +100,11 @@ class Verification:
         finally:
             await self._end_all(why)
         return found
+
+    @property
+    def left_s(self) -> float:
+        """How long the operation may still take."""
+        return max(self._cascade.deadline_ms / MILLIS_PER_SECOND - (time.perf_counter_ns() - self._start.ns) / 1e9, 0.0)
 
     @property
     def costs_usd_pico(self) -> list[int | None]:

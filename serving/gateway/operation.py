@@ -54,6 +54,7 @@ class Operation:
     __slots__ = (
         "_base",
         "_bound",
+        "_due_s",
         "_first",
         "_headers",
         "_start",
@@ -74,6 +75,7 @@ class Operation:
         self._start = Start(now_us(), time.perf_counter_ns())
         self._headers = 0
         self._base = 0
+        self._due_s: float | None = None
         self._first: tuple[str, str | None] = ("primary", None)
         self.service = service
         self.incoming = incoming
@@ -160,6 +162,7 @@ class Operation:
         self._start = Start(now_us(), time.perf_counter_ns())
         self._first = ("escalation", found.reason)
         self._base = sender.attempts
+        self._due_s = now_s() + verification.left_s
         self._bound = min(cascade.attempts, self._base + self._bound)
         failed = await self._try_all(found.rung.upstreams)
         if failed is not None and verification.best is not None and not self.answer.status:
@@ -174,7 +177,7 @@ class Operation:
         for name in upstreams:
             deployment = self.deployments[name]
             tried: list[Server] = []
-            while len(tried) < most and self.sender.attempts < self._bound:
+            while len(tried) < most and self.sender.attempts < self._bound and not self._is_late:
                 server = replica(deployment.servers, tried, now_s=now_s(), draw=random.random)
                 if server is None or (last is not None and not await self._may_retry(last, server, tried=tried)):
                     break
@@ -197,7 +200,11 @@ class Operation:
             role = "fallback" if is_other else "retry"
         if last is not None:
             reason = reason_of(last)
-        return Errand(role=role, reason=reason, asked=self.asked, start=self._start)
+        return Errand(role=role, reason=reason, asked=self.asked, start=self._start, due_s=self._due_s)
+
+    @property
+    def _is_late(self) -> bool:
+        return self._due_s is not None and now_s() >= self._due_s
 
     async def _may_retry(self, last: Failed, server: Server, *, tried: list[Server]) -> bool:
         if not await may_retry(self.sender, self.service.retries, last=last, server=server, tried=tried):

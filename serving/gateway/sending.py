@@ -16,7 +16,7 @@ from serving.gateway.attempt import Attempt, with_reservation
 from serving.gateway.breaker import RetryBudget
 from serving.gateway.choosing import Plan
 from serving.gateway.configuration import MILLIS_PER_SECOND, Configuration
-from serving.gateway.connection import Exchange, UpstreamError
+from serving.gateway.connection import Exchange, Patience, UpstreamError
 from serving.gateway.deadlines import Deadlines, now_s
 from serving.gateway.errors import refused
 from serving.gateway.fleet import Deployment, Fleet, Server
@@ -59,6 +59,8 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is asked."""
     start: Start
     """When it began."""
+    due_s: float | None = None
+    """By when it must have begun to answer, on the monotonic clock; without it, when the upstream's patience ends."""
     intended: Callable[[Attempt], None] | None = None
     """Told of the attempt as soon as its intent is durable."""
 
@@ -130,7 +132,7 @@ class Sender:
             return Failed(refusal=attempt, is_final=True)
         is_over = False
         try:
-            taken = await self._send(attempt, errand.asked, take=take)
+            taken = await self._send(attempt, errand, take=take)
             is_over = True
         finally:
             if not is_over and not attempt.settled:  # the process ends, nobody needs it any more, or we have a defect
@@ -202,7 +204,7 @@ class Sender:
             reserved_usd_pico=0,
         )
 
-    async def _send(self, attempt: Attempt, asked: Asked, *, take: Take[T]) -> T | Failed:
+    async def _send(self, attempt: Attempt, errand: Errand, *, take: Take[T]) -> T | Failed:
         """The request to the upstream and its reply to whoever takes it."""
         pool = attempt.server.pool
         if self.incoming.peer.gone:
@@ -228,7 +230,9 @@ class Sender:
         reused = connection.served > 0
         attempt.sent_at_s = now_s()
         attempt.exchange = exchange = connection.send(
-            self._request(attempt, asked), patience=attempt.deployment.patience, deadlines=self.service.deadlines
+            self._request(attempt, errand.asked),
+            patience=_patience(attempt.deployment, errand),
+            deadlines=self.service.deadlines,
         )
         self._watch(exchange)
         try:
@@ -279,6 +283,18 @@ class Sender:
         # A server may close a connection it kept at any time; a request that crosses that is never processed.
         is_final = self.incoming.peer.gone or not (reused and kind == "upstream_closed_unanswered")
         return Failed(refusal=refusal, is_final=is_final)
+
+
+def _patience(deployment: Deployment, errand: Errand) -> Patience:
+    patience = deployment.patience
+    if errand.due_s is None:
+        return patience
+    left_s = max(errand.due_s - now_s(), 0.0)
+    return Patience(
+        first_byte_ms=round(min(patience.first_byte_s, left_s) * MILLIS_PER_SECOND),
+        idle_ms=round(patience.idle_s * MILLIS_PER_SECOND),
+        total_ms=round(patience.total_s * MILLIS_PER_SECOND),
+    )
 
 
 async def may_retry(sender: Sender, retries: RetryBudget, *, last: Failed, server: Server, tried: list[Server]) -> bool:

@@ -340,6 +340,17 @@ def test_after_its_deadline_an_operation_without_an_answer_says_so(tmp_path: Pat
     play(scene, tmp_path, cascade=VERIFY + "deadline_ms = 300\n", small=hang(), large=says("42"))
 
 
+def test_a_stronger_tier_that_is_silent_does_not_keep_a_streaming_caller_beyond_the_deadline(tmp_path: Path) -> None:
+    async def scene(gateway: Running, _servers: dict[str, Upstream]) -> None:
+        answered = await gateway.post(ask(EASY, stream=True))
+        assert answered.headers["x-tokenledger-check"] == "disagreement"
+        assert [one["choices"][0]["delta"].get("content") for one in answered.events][1:-1] == ["41"]
+        assert bill(gateway)[-1] == ("escalation", "disagreement", None, "upstream_first_byte_timeout")
+
+    cascade = SECOND + "deadline_ms = 500\n"
+    play(scene, tmp_path, cascade=cascade, small=says("41"), small_b=says("43"), large=hang())
+
+
 def test_attempts_are_bounded_and_one_is_left_for_the_strongest(tmp_path: Path) -> None:
     async def scene(gateway: Running, _servers: dict[str, Upstream]) -> None:
         answered = await gateway.post(ask(EASY))
