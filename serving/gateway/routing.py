@@ -81,6 +81,8 @@ class Router:
         if lacking := misfit(configuration, self.policy):
             raise ConfigurationError(lacking)
         self._current.misfit = lambda policy: misfit(configuration, policy)
+        for line in idle(configuration, self.policy):
+            log.warning("router: %s", line)
 
     def refresh(self) -> None:
         """Takes over what has changed of the files; what cannot be taken is told once. May take 100 ms."""
@@ -170,10 +172,19 @@ def misfit(configuration: Configuration, policy: Policy) -> str | None:
             return (
                 f"routes.{name}: no upstream{beside} has the tier {lacking!r} of the router's {route.cascade.policy!r}"
             )
-        if strange := next((one for one in sorted(filter(None, served)) if one not in rules.tiers), None):
-            known = ", ".join(rules.tiers)
-            return f"routes.{name}: the router's policy {route.cascade.policy!r} has no tier {strange!r}, only: {known}"
     return None
+
+
+def idle(configuration: Configuration, policy: Policy) -> list[str]:
+    """Upstreams that no decision can choose, as their tier is not in the policy: a tier is added here first."""
+    return [
+        f"routes.{name}: {one!r} is never chosen, as the router's policy {route.cascade.policy!r} has no tier {tier!r}"
+        for name, route in configuration.routes.items()
+        if route.cascade is not None
+        for one in route.upstreams
+        if one != route.cascade.second_opinion
+        and (tier := configuration.upstreams[one].tier) not in policy.routes[route.cascade.policy].tiers
+    ]
 
 
 def arm_of(experiment: Experiment | None, caller: Caller, *, user_id: str | None) -> str | None:

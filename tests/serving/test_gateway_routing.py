@@ -186,12 +186,25 @@ def test_a_second_opinion_needs_another_upstream_of_the_first_tier(tmp_path: Pat
     with_two(scenario, GOOD, GOOD, tmp_path=tmp_path)
 
 
-def test_a_tier_the_policy_does_not_know_may_only_give_second_opinions(tmp_path: Path) -> None:
-    async def scenario(gateway: Running, _small: Upstream, _large: Upstream) -> None:
-        section = files(tmp_path)
-        gateway.gateway.adopt(configuration_of(config(section, 'second_opinion = "tiny"', tiny=3, small=1, large=2)))
-        with pytest.raises(ConfigurationError, match="'chat' has no tier 'tiny', only: small, large"):
-            gateway.gateway.adopt(configuration_of(config(section, tiny=3, small=1, large=2)))
+def test_a_tier_is_added_with_its_upstream_first_and_then_by_the_policy(tmp_path: Path) -> None:
+    async def scenario(gateway: Running, small: Upstream, large: Upstream) -> None:
+        router = gateway.gateway.router
+        assert router is not None
+        path = tmp_path / "router.toml"
+        tier = POLICY.partition("[tiers.large]")[0].replace("[tiers.small]", "[tiers.medium]")
+        three = (tier + POLICY).replace('["small", "large"]', '["small", "medium", "large"]')
+        path.write_text(three)
+        router.refresh()
+        assert "medium" not in router.policy.tiers, "nobody serves it yet"
+        section = f'[router]\npolicy_file = "{path}"\nmodels_dir = "{tmp_path / "models"}"\n'
+        path.write_text(POLICY)
+        toml = config(section, small=small.port, medium=small.port, large=large.port)
+        gateway.gateway.adopt(configuration_of(toml))
+        assert (await gateway.post(ask(EASY))).headers["x-tokenledger-tier"] == "small"
+        path.write_text(three)
+        router.refresh()
+        assert "medium" in router.policy.tiers
+        assert (await gateway.post(ask(EASY))).headers["x-tokenledger-tier"] == "large", "the model does not know it"
 
     with_two(scenario, GOOD, GOOD, tmp_path=tmp_path)
 
