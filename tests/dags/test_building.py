@@ -18,6 +18,8 @@ from tests.dags.captured import DAY_US, START_US, escalated, lake_of, rules, tal
 from tokenledger.cli import main
 from tokenledger.records.texts import CapturedText
 
+pytestmark = pytest.mark.slow
+
 ALL = io.Window()
 
 

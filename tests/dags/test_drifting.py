@@ -23,6 +23,8 @@ from tokenledger.cli import main
 from tokenledger.drift import histogram, psi
 from tokenledger.records import Call, Latency, PricedCall
 
+pytestmark = pytest.mark.slow
+
 
 def day(lake: Path, number: int, *, calls: int = 600, small: float = 0.8, longer: float = 0.0) -> None:
     """One day of two tenants' calls; the share of the small tier, and how much longer prompts are."""
@@ -167,7 +169,6 @@ def test_the_shape_of_texts_is_looked_at_where_there_are_texts(folder: Path, tmp
     assert (shaped["event_key"], shaped["prompt_chars"], shaped["turns"]) == ("s#0-0", 50.0, 1.0)
 
 
-@pytest.mark.slow
 def test_evidently_draws_the_group_that_moved_most_with_the_same_figures(folder: Path) -> None:
     from dags.edges.evidently_page import draw
 

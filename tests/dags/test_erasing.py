@@ -17,6 +17,8 @@ from ledger.lake.reading import write_texts
 from tests.dags.captured import START_US, escalated, lake_of, rules, talk, text
 from tokenledger.cli import main
 
+pytestmark = pytest.mark.slow
+
 CANARY = "heliotrope"
 """What only the user who leaves has said."""
 

@@ -12,6 +12,8 @@ import pytest
 from tests.dags.captured import lake_of, talk
 from tokenledger.cli import main
 
+pytestmark = pytest.mark.slow
+
 FACET: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["_producer", "_schemaURL"],

@@ -22,6 +22,8 @@ from ledger.lake.reading import write_texts
 from tests.dags.captured import lake_of, rules, talk, text
 from tokenledger.cli import main
 
+pytestmark = pytest.mark.slow
+
 
 def scored(folder: Path, **facts: Any) -> Scored:
     """The lake beside it."""

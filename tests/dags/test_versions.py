@@ -13,6 +13,8 @@ from ledger.lake.reading import write_texts
 from tests.dags.captured import lake_of, rules, talk
 from tokenledger.cli import main
 
+pytestmark = pytest.mark.slow
+
 
 def build(folder: Path, recipe: Recipe) -> Built:
     """From the lake beside it."""
