@@ -60,6 +60,18 @@ def near(value_us: int) -> Any:
     return pytest.approx(value_us, rel=RELATIVE_ERROR)
 
 
+def test_how_fast_a_cache_was_says_nothing_of_the_model() -> None:
+    calls = [
+        ended(latency={"total_us": 2_000_000}),
+        *(ended(cache_hit=True, latency={"total_us": 900}, priced={"cost_usd_pico": 0}) for _ in range(9)),
+    ]
+
+    found = features(windows(calls)[("model", "openai", "gpt-4o"), NOON_US], span_us=MINUTE_US)
+
+    assert found.cache_hit_ratio == 0.9
+    assert found.total_us_p50 == near(2_000_000)
+
+
 def test_a_minute_of_four_calls_says_what_can_be_counted_by_hand() -> None:
     calls = [
         ended(

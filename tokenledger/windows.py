@@ -127,7 +127,8 @@ def add(priced: Ended, *tallies: Tally) -> None:
     """Count the call in each of them."""
     call, latency = priced.call, priced.latency
     cached = sum([quantity for meter, quantity in call.usage.items() if meter.endswith(".cache_read")])
-    buckets = _buckets(latency) if latency is not None else _UNMEASURED
+    # How fast a cache was says nothing of the model whose answer it gave again.
+    buckets = _buckets(latency) if latency is not None and not call.cache_hit else _UNMEASURED
     for tally in tallies:
         tally.calls += 1
         if call.status != "ok":
