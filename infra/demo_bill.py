@@ -17,8 +17,8 @@ _ROLES: Final = """
 """
 _SERVED: Final = """
     SELECT DISTINCT ON (operation_id) user_id, route_tier, coalesce(cache_hit, false) AS cache_hit
-    FROM calls WHERE starts_with(user_id, %s) AND status = 'ok' AND attempt_role NOT IN ('verify', 'hedge')
-    ORDER BY operation_id, attempt_no DESC
+    FROM calls WHERE starts_with(user_id, %s) AND status = 'ok' AND (served OR attempt_role NOT IN ('verify', 'hedge'))
+    ORDER BY operation_id, coalesce(served, false) DESC, attempt_no DESC
 """
 _ESCALATED: Final = """
     SELECT * FROM routing_decisions WHERE tenant_id = %s AND escalated AND incomplete_calls = 0
@@ -26,7 +26,8 @@ _ESCALATED: Final = """
 """
 _ATTEMPTS: Final = """
     SELECT posting_id, attempt_no, attempt_role, attempt_reason, route_tier, priced_model, status, input_tokens,
-        output_tokens, known_cost_usd_pico, chargeable_usd_pico, total_us, error_type
+        output_tokens, known_cost_usd_pico, chargeable_usd_pico, total_us, error_type,
+        served
     FROM calls WHERE operation_id = %s AND tenant_id = %s ORDER BY attempt_no
 """
 _LINES: Final = """
@@ -158,7 +159,7 @@ def explained(connection: psycopg.Connection[Any], decision: dict[str, Any] | No
         print("\n  attempts")
         for one in attempts:
             why = f", {one['attempt_reason']}" if one["attempt_reason"] else ""
-            outcome = one["error_type"] or one["status"]
+            outcome = "served" if one["served"] else one["error_type"] or one["status"]
             print(
                 f"    {one['attempt_no']}  {one['attempt_role'] + why:<26}{one['route_tier'] or '':<10}"
                 f"{one['priced_model'] or '':<16}{outcome:<10}{(one['total_us'] or 0) / 1e3:>8.1f} ms"

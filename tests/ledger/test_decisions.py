@@ -6,7 +6,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
+from infra.demo_asking import Ask, Heard, Question
+from infra.demo_bill import bills, explained
+from infra.demo_bill import escalated as find_escalated
 from ledger import decisions
 from ledger.private_postgres import Server
 from serving.gateway.envelopes import raw_event
@@ -209,3 +213,23 @@ def test_the_command_judges_another_policy_by_the_ledger(
     assert "1 decisions" in told
     assert "1.08e-07" in told  # 54 tokens of 2,000 pico-USD
     assert main(["router", "judge", "--policy", str(file), "--since", "2030-01-01"]) == 1
+
+
+def test_the_demos_bill_is_what_the_ledger_says(books: Books, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two runs of one question each: one call of 90 tokens, and the escalated operation above."""
+    asks = [Ask(question=Question(wordings=("What is 2 + 2?",), answer="4"))]
+    runs = [Heard(name, asks, texts={0: "4"}, seconds={0: 0.5}) for name in ("frontier", "cascade")]
+    plain = attempt(1, "primary", tokens=90, event_key="gw#p", operation_id="op-0", decision_id=None, decision=None,
+                    user_id="r-frontier-0000")  # fmt: skip
+    stated = [priced(replace(one.call, user_id="r-cascade-0000"), offset=one.offset + 10) for one in escalated()]
+    books.write(plain, *stated)
+
+    base, cascade = bills(books.connection, runs, run="r")
+
+    assert (base.cost_usd_pico, cascade.cost_usd_pico) == (90 * 2_000, 54 * 2_000)
+    assert (base.served, cascade.served) == ({"frontier": 1}, {"large": 1})
+    explained(books.connection, find_escalated(books.connection, "acme"))
+    told = capsys.readouterr().out
+    assert "small because good_enough" in told
+    assert "escalation, disagreement" in told
+    assert "incurred 0.000000108000 USD" in told
