@@ -96,6 +96,21 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         return self.tenant_id, self.feature or "", self.column
 
 
+class Spoken(msgspec.Struct, frozen=True, kw_only=True):
+    """What one tenant's prompts speak of, before and now, by their embeddings."""
+
+    tenant_id: str
+    """Tenant."""
+    reference_rows: int
+    """Prompts before."""
+    current_rows: int
+    """Prompts now."""
+    distance: float
+    """Cosine distance of the two means."""
+    told_apart: float
+    """How well a classifier tells them apart: ROC AUC, 0.5 is not at all."""
+
+
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
     """One report."""
 
@@ -113,8 +128,8 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     """The greatest first; those with too few rows last."""
     unknown: tuple[tuple[str, str], ...]
     """(tenant, feature) that the reference does not know."""
-    embeddings: dict[str, float] = {}
-    """Tenant → how far the prompts' embeddings moved; empty where none were made."""
+    spoken: tuple[Spoken, ...] = ()
+    """What prompts speak of; empty where none were embedded."""
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from dags import io
 from dags.core.findings import MOST_WORDS, Alert, Counted, Drift, Reference, Terms, Window, compared, persistent
 from dags.core.findings import reference as made_reference
-from dags.edges import workshop
+from dags.edges import embedded, workshop
 from dags.edges.counting import Key, count
+from dags.edges.embedded import Embed
 from dags.edges.flat import Flat, flat
 from dags.edges.pages import index
 from dags.edges.sorting import MEMORY
@@ -39,7 +40,7 @@ class NoCallsError(DriftError):
     """A reference of nothing."""
 
 
-def make_reference(drift: Path, lake: Path, *, window: io.Window) -> Reference:
+def make_reference(drift: Path, lake: Path, *, window: io.Window, embed: Embed | None = None) -> Reference:
     """What later windows are compared with, from now on."""
     with workshop.workshop(drift) as own, flat(own, lake, window=window, memory=MEMORY) as calls:
         if not calls.rows:
@@ -59,9 +60,17 @@ def make_reference(drift: Path, lake: Path, *, window: io.Window) -> Reference:
             pq.write_table(sample, own / "sample.parquet", compression="zstd")
             workshop.sync(own / "sample.parquet")
             (own / "sample.parquet").replace(drift / "samples" / f"{made.version}.parquet")
+        if embed is not None:
+            (drift / "samples").mkdir(exist_ok=True)
+            embedded.save(own / "vectors.npz", embedded.embedded(lake, window=window, embed=embed))
+            (own / "vectors.npz").replace(_vectors(drift, made.version))
     workshop.replace(drift / "references" / f"{made.version}.json", msgspec.json.encode(made))
     workshop.replace(drift / _REFERENCE, f"{made.version}\n".encode())
     return made
+
+
+def _vectors(drift: Path, version: str) -> Path:
+    return drift / "samples" / f"{version}.npz"
 
 
 def _bins(calls: Flat) -> dict[Key, Bins]:
@@ -105,7 +114,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """For so many of the groups that moved most Evidently draws a page."""
 
 
-def report(asked: Asked) -> Drift:
+def report(asked: Asked, embed: Embed | None = None) -> Drift:
     """Compare the window with the reference, and keep the report. The same window again replaces it by the same."""
     base = reference(asked.drift)
     bins = {(one.tenant_id, one.feature, one.column): one.bins for one in base.columns}
@@ -113,6 +122,7 @@ def report(asked: Asked) -> Drift:
         with flat(own, asked.lake, window=asked.window, memory=MEMORY) as calls:
             now = [*count(calls.batches(), bins), *_strangers(calls, bins)]
             found = compared(base, now, window=_window(asked.window), rows=calls.rows, terms=asked.terms)
+            found = _with_spoken(found, asked, embed=embed)
             made = own / "made"
             made.mkdir()
             pages = _draw(asked, found, base=base, calls=calls, made=made)
@@ -123,6 +133,15 @@ def report(asked: Asked) -> Drift:
             _exchange(made, place, own=own)
     _keep_alert(asked, base)
     return found
+
+
+def _with_spoken(found: Drift, asked: Asked, *, embed: Embed | None) -> Drift:
+    """With what prompts speak of, where the reference has that too."""
+    stored = _vectors(asked.drift, found.reference)
+    if embed is None or not stored.is_file():
+        return found
+    now = embedded.embedded(asked.lake, window=asked.window, embed=embed)
+    return msgspec.structs.replace(found, spoken=embedded.spoken(embedded.load(stored), now))
 
 
 def _strangers(calls: Flat, bins: dict[Key, Bins]) -> Iterator[Counted]:

@@ -29,6 +29,9 @@ def _lines(found: Drift, pages: Sequence[tuple[str, str]]) -> Iterator[str]:
     yield "<table><tr><th>tenant<th>feature<th>column<th>PSI<th>by chance<th>KL<th>before<th>now</tr>"
     yield from map(_row, found.findings[:_MOST_ROWS])
     yield "</table>"
+    for one in found.spoken:
+        yield f"<p>Prompts of {escape(one.tenant_id)}: embeddings {one.distance:.4f} apart, told apart with ROC AUC"
+        yield f"{one.told_apart:.3f} ({one.reference_rows} before, {one.current_rows} now)</p>"
     for tenant, feature in found.unknown:
         yield f"<p>Not in the reference: {escape(tenant)} {escape(feature)}</p>"
 

@@ -6,6 +6,7 @@ import random
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -13,9 +14,11 @@ from dags import io
 from dags.core.findings import Terms
 from dags.edges import drifting
 from dags.edges.drifting import Asked
+from dags.edges.embedded import Vectors
 from dags.edges.flat import flat
 from ledger.lake import files, schema
 from ledger.lake.layout import CALLS, Place, Span, file_name, place
+from ledger.lake.reading import write_texts
 from serving.router.versions import promoted
 from tests.dags.captured import DAY_US, START_US, text
 from tests.serving.router.made import pairs
@@ -155,8 +158,6 @@ def test_a_report_on_no_calls_is_told_apart(folder: Path, capsys: pytest.Capture
 
 
 def test_the_shape_of_texts_is_looked_at_where_there_are_texts(folder: Path, tmp_path: Path) -> None:
-    from ledger.lake.reading import write_texts
-
     said = [text(0, asked="x" * 50, tenant_id="t0", event_key="s#0-0", started_at_us=START_US)]
     write_texts(folder / "lake", said)
     (tmp_path / "own").mkdir()
@@ -191,6 +192,36 @@ def test_evidently_draws_the_group_that_moved_most_with_the_same_figures(folder:
     ours = {one.column: one.psi for one in found.findings if one.place[:2] == ("t0", "chat")}
     assert theirs["route_tier"] == pytest.approx(ours["route_tier"], rel=1e-6)
     assert theirs["input_tokens"] == pytest.approx(ours["input_tokens"], rel=1e-6)
+
+
+def by_letters(prompts: list[str]) -> Vectors:
+    """An embedding that a test can follow: how often each letter occurs, as a unit vector."""
+    counted = np.array(
+        [[said.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for said in prompts], np.float32
+    )
+    return (counted + 0.01) / np.linalg.norm(counted + 0.01, axis=1, keepdims=True)
+
+
+def test_prompts_that_speak_of_something_else_are_told_apart_and_others_not(folder: Path) -> None:
+    draw = random.Random(9)  # noqa: S311  (a workload, not a secret)
+    letters = {0: "abcdefgh", 1: "abcdefgh", 2: "stuvwxyz"}
+    for number, own in letters.items():
+        said = [
+            text(n, asked=" ".join(draw.choices(own, k=40)), tenant_id="t0", event_key=f"p#{number}-{n}",
+                 started_at_us=START_US + number * DAY_US + n)
+            for n in range(120)
+        ]  # fmt: skip
+        write_texts(folder / "lake", said, first_offset=1_000 * number)
+    drifting.make_reference(folder / "drift", folder / "lake", window=window(0), embed=by_letters)
+
+    [quiet] = drifting.report(asked(folder, 1), by_letters).spoken
+    [loud] = drifting.report(asked(folder, 2), by_letters).spoken
+
+    assert quiet.distance < 0.02
+    assert 0.3 < quiet.told_apart < 0.7
+    assert loud.distance > 0.5
+    assert loud.told_apart > 0.95
+    assert drifting.report(asked(folder, 1)).spoken == ()
 
 
 # From an alert to a router

@@ -24,6 +24,7 @@ from dags import io
 from dags.core.findings import Finding, Terms
 from dags.edges import drifting
 from dags.edges.drifting import Asked
+from dags.edges.embedded import Embed
 from tokenledger.commands.places import place
 
 _DONE: Final = 0
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     base = actions.add_parser("reference", help="store what later windows are compared with")
     _takes_places(base)
     _takes_window(base)
+    _takes_embeddings(base)
     base.set_defaults(act=_reference)
     report = actions.add_parser("report", help="compare a window with the reference")
     _takes_places(report)
@@ -50,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--runs", type=int, default=usual.runs, metavar="N", help="reports in a row for an alert (default: %(default)s)"
     )
     add("--pages", type=int, default=1, metavar="N", help="groups that Evidently draws; 0 for none (default: 1)")
+    _takes_embeddings(report)
     report.set_defaults(act=_report)
     alert = actions.add_parser("alert", help="whether something stayed moved")
     _takes_places(alert)
@@ -67,6 +70,20 @@ def _takes_window(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--until", metavar="TIME", help="calls before then")
 
 
+def _takes_embeddings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--embeddings", action="store_true", help="look at what captured prompts speak of, too")
+
+
+def _embed(options: argparse.Namespace) -> Embed | None:
+    """all-MiniLM-L6-v2, where it is asked for."""
+    if not options.embeddings:
+        return None
+    from serving.cache.minilm import packaged
+
+    model = packaged()
+    return lambda texts: model.vectors(model.tokens(texts))
+
+
 def run(options: argparse.Namespace) -> int:
     """Do what was asked."""
     done: int = options.act(options)
@@ -82,7 +99,7 @@ def _window(options: argparse.Namespace) -> io.Window:
 
 def _reference(options: argparse.Namespace) -> int:
     try:
-        made = drifting.make_reference(options.drift, options.lake, window=_window(options))
+        made = drifting.make_reference(options.drift, options.lake, window=_window(options), embed=_embed(options))
     except drifting.NoCallsError as nothing:
         print(f"tokenledger drift: {nothing}", file=sys.stderr)
         return _NOTHING
@@ -95,8 +112,10 @@ def _reference(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     terms = Terms(threshold=options.threshold, least_rows=options.least_rows, runs=options.runs)
     asked = Asked(drift=options.drift, lake=options.lake, window=_window(options), terms=terms, pages=options.pages)
-    found = drifting.report(asked)
+    found = drifting.report(asked, _embed(options))
     _table(found.findings[:_SHOWN])
+    for one in found.spoken:
+        print(f"{one.tenant_id}: prompts {one.distance:.4f} apart, told apart with ROC AUC {one.told_apart:.3f}")
     moved = sum(one.moved for one in found.findings)
     print(f"{found.rows:,} calls: {moved} of {len(found.findings)} columns moved; {len(found.unknown)} groups are new")
     print(f"report: {options.drift / 'reports' / found.run / 'index.html'}")
