@@ -110,7 +110,7 @@ class Operation:
             return
         choosing_ns = time.perf_counter_ns()
         self.plan = self.sender.plan = self._planned(route)
-        self._start = self._start._replace(route_ns=time.perf_counter_ns() - choosing_ns)
+        self._start = Start(*self._start[:2], time.perf_counter_ns() - choosing_ns, self._start.cache_ns)
         self.service.retries.requested()
         failed = await self._tried(route)
         if failed is not None and not incoming.peer.gone:
