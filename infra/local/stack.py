@@ -149,8 +149,6 @@ class Stack:
         return everything
 
     def _start(self, supervision: Supervision, program: Program) -> None:
-        if program.name == "writer":
-            self._migrate()
         running = self.ready(program.name)
         started_at = time.monotonic()
         supervision.start_program(program.name)
@@ -160,7 +158,9 @@ class Stack:
         if program.name == "kafka":
             self._topics()
         if program.name == "postgres":
+            # Before anything that logs in: the price job follows the ledger's prices, and it starts before the writer.
             self._database()
+            self._migrate()
 
     def _tell_clients(self) -> None:
         """Where `tokenledger send`, `costs` and `verify` find this stack."""
