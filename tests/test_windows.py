@@ -316,3 +316,16 @@ def test_a_histogram_of_a_window_is_the_librarys_histogram() -> None:
     [model, feature] = windows([ended(latency={"ttft_us": us}) for us in values]).values()
     assert model.ttft_us == feature.ttft_us == histogram(values)
     assert entity_of(model) != entity_of(feature)
+
+
+def test_a_speculation_that_served_counts_as_an_escalation_and_one_that_was_not_needed_does_not() -> None:
+    found = windows(
+        [
+            ended(feature="search", attempt_role="hedge", served=True),
+            ended(feature="search", attempt_role="hedge", served=False),
+            ended(feature="search", attempt_role="primary", served=True),
+            ended(feature="search", attempt_role="escalation", served=True),
+        ]
+    )
+
+    assert found[("feature", "acme", "search"), NOON_US].escalations == 2
