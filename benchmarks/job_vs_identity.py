@@ -11,7 +11,7 @@ from benchmarks.workload import messages
 from tokenledger.records.topics import PRICED, REJECTED
 
 _WARM, _MEASURED = 60_000, 150_000
-_PROGRAMS = ("kafka", "jobmanager", "taskmanager", "price_job")
+_PROGRAMS = ("postgres", "kafka", "jobmanager", "taskmanager", "price_job")
 
 
 def measure(operator: str) -> float:
