@@ -8,7 +8,7 @@ import time
 from typing import Final, Protocol
 
 from serving.gateway.answer import Answer
-from serving.gateway.asking import Asker
+from serving.gateway.asking import Asker, is_the_callers
 from serving.gateway.attempt import Attempt, now_us
 from serving.gateway.breaker import RetryBudget
 from serving.gateway.caching import Caching, Seat
@@ -157,18 +157,28 @@ class Operation:
             asker, asked, plan=self.plan, cascade=cascade, start=self._start, embed=service.embed
         )
         found = await served(self, verification)
-        if not isinstance(found, Live):
+        if isinstance(found, Live):
+            self._begin_again("escalation", found.reason, most=cascade.attempts)
+            self._due_s = now_s() + verification.left_s
+            found = await self._try_all(found.rung.upstreams)
+        if found is None or self.incoming.peer.gone:
             return found
-        self._start = Start(now_us(), time.perf_counter_ns())
-        self._first = ("escalation", found.reason)
-        self._base = sender.attempts
-        self._due_s = now_s() + verification.left_s
-        self._bound = min(cascade.attempts, self._base + self._bound)
-        failed = await self._try_all(found.rung.upstreams)
-        if failed is not None and verification.best is not None and not self.answer.status:
+        del self.answer.headers[self._headers :]
+        if verification.best is not None:
             await deliver(self, verification.best, costs_usd_pico=verification.costs_usd_pico)
             return None
-        return failed
+        weaker = self.plan.upstreams[sum(len(rung.upstreams) for rung in self.plan.rungs) :]
+        if not weaker or is_the_callers(found):
+            return found
+        self._begin_again("fallback", reason_of(found), most=cascade.attempts)
+        return await self._try_all(weaker)
+
+    def _begin_again(self, role: str, reason: str, *, most: int) -> None:
+        """Attempts from here on are of this role; there may be so many with those before."""
+        self._start = Start(now_us(), time.perf_counter_ns())
+        self._first = (role, reason)
+        self._base = self.sender.attempts
+        self._bound = min(most, self._base + self.policy.retries.attempts)
 
     async def _try_all(self, upstreams: tuple[str, ...]) -> Failed | None:
         """None once the caller has an answer, else the last failure."""

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.serving.cascades import BUSY, SECOND, VERIFY, bill, content, later, play, says
-from tests.serving.routes import EASY, ask
+from tests.serving.routes import EASY, HARD, ask
 from tests.serving.running import (
     Running,
     Upstream,
@@ -60,11 +60,24 @@ def test_a_stronger_tier_that_is_silent_does_not_keep_a_streaming_caller_beyond_
     async def scene(gateway: Running, _servers: dict[str, Upstream]) -> None:
         answered = await gateway.post(ask(EASY, stream=True))
         assert answered.headers["x-tokenledger-check"] == "disagreement"
+        assert answered.headers["x-tokenledger-tier"] == "small"
         assert [one["choices"][0]["delta"].get("content") for one in answered.events][1:-1] == ["41"]
         assert bill(gateway)[-1] == ("escalation", "disagreement", None, "upstream_first_byte_timeout")
 
     cascade = SECOND + "deadline_ms = 500\n"
     play(scene, tmp_path, cascade=cascade, small=says("41"), small_b=says("43"), large=hang())
+
+
+def test_a_weaker_tier_answers_only_where_nothing_else_does_and_the_route_allows_it(tmp_path: Path) -> None:
+    async def refused(gateway: Running, _servers: dict[str, Upstream]) -> None:
+        assert (await gateway.post(ask(HARD))).status == 503
+
+    async def answered(gateway: Running, _servers: dict[str, Upstream]) -> None:
+        found = await gateway.post(ask(HARD))
+        assert (found.status, found.headers["x-tokenledger-tier"]) == (200, "small")
+
+    play(refused, tmp_path, small=says("small"), large=BUSY)
+    play(answered, tmp_path, cascade=VERIFY + "weaker_fallback = true\n", small=says("small"), large=BUSY)
 
 
 def test_attempts_are_bounded_and_one_is_left_for_the_strongest(tmp_path: Path) -> None:
