@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from infra.local.layout import Layout
 
-_ANSWER_WITHIN_S = 30.0
+_ANSWER_WITHIN_S = 120.0
 _LOOK_EVERY_S = 0.5
 ENDED = frozenset({"success", "failed"})
 """States in which a run stays."""
