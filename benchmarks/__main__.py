@@ -18,6 +18,7 @@ SCRIPTS = (
     "windows",
     "feature_freshness",
     "gateway",
+    "datasets",
 )
 
 

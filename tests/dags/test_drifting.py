@@ -199,7 +199,8 @@ def by_letters(prompts: list[str]) -> Vectors:
     counted = np.array(
         [[said.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for said in prompts], np.float32
     )
-    return (counted + 0.01) / np.linalg.norm(counted + 0.01, axis=1, keepdims=True)
+    vectors: Vectors = (counted + 0.01) / np.linalg.norm(counted + 0.01, axis=1, keepdims=True)
+    return vectors
 
 
 def test_prompts_that_speak_of_something_else_are_told_apart_and_others_not(folder: Path) -> None:
