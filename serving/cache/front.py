@@ -70,6 +70,8 @@ class Caches:
         self.worker = worker or shared()
         """The thread of the semantic cache."""
         self._exact = Exact(tenant_entries=settings.tenant_entries, total_bytes=settings.total_bytes)
+        metrics.ANSWERS.set_function(lambda: len(self._exact))
+        metrics.BYTES.set_function(lambda: self._exact.bytes)
         self._books: dict[str, Book] = {}
         self._purges: list[Purge] = []
         self._drawn: OrderedDict[str, Ticket] = OrderedDict()
@@ -276,8 +278,6 @@ class Caches:
             self._exact.put(kept)
         for purge in news.purges:
             self._exact.purge(purge)
-        metrics.ANSWERS.set(len(self._exact))
-        metrics.BYTES.set(self._exact.bytes)
 
     def _call(self, what: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop was closed

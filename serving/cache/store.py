@@ -11,6 +11,9 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from uuid import uuid4
+
+from msgspec.structs import astuple
 
 from ledger.observing import logger
 from serving.cache.exact import Kept, Purge
@@ -28,19 +31,20 @@ _SCHEMA: Final = """
 CREATE TABLE answers (
     n INTEGER PRIMARY KEY AUTOINCREMENT, answer_id TEXT NOT NULL UNIQUE, tenant_id TEXT NOT NULL, route TEXT NOT NULL,
     key BLOB NOT NULL, knowledge TEXT NOT NULL, reply BLOB NOT NULL, provider TEXT NOT NULL, model TEXT NOT NULL,
-    at_us INTEGER NOT NULL
+    at_us INTEGER NOT NULL, origin TEXT NOT NULL
 );
 CREATE INDEX answers_by_tenant ON answers (tenant_id, n);
 CREATE TABLE phrasings (
     n INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, tenant_id TEXT NOT NULL, partition BLOB NOT NULL,
-    answer_id TEXT NOT NULL, question TEXT NOT NULL, vector BLOB NOT NULL, at_us INTEGER NOT NULL
+    answer_id TEXT NOT NULL, question TEXT NOT NULL, vector BLOB NOT NULL, at_us INTEGER NOT NULL,
+    origin TEXT NOT NULL
 );
 CREATE INDEX phrasings_by_answer ON phrasings (answer_id);
 CREATE INDEX phrasings_by_tenant ON phrasings (tenant_id, n);
 CREATE TABLE pairs (
     n INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, tenant_id TEXT NOT NULL, route TEXT NOT NULL,
     answer_id TEXT NOT NULL, features TEXT NOT NULL, offset REAL NOT NULL, correct INTEGER NOT NULL,
-    drawn INTEGER NOT NULL, at_us INTEGER NOT NULL
+    drawn INTEGER NOT NULL, at_us INTEGER NOT NULL, origin TEXT NOT NULL
 );
 CREATE TABLE purges (
     n INTEGER PRIMARY KEY AUTOINCREMENT, tenant_id TEXT NOT NULL, answer_id TEXT, knowledge TEXT,
@@ -90,6 +94,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._origin = uuid4().hex
         self._seen = {"answers": 0, "phrasings": 0, "pairs": 0, "purges": 0}
         try:
             self._connection = _opened(folder / FILE)
@@ -108,13 +113,15 @@ class Store:
     def write(self, changes: Iterable[Change]) -> None:
         """All of them or none. An answer that was purged after its question was asked does not come back."""
         with self._transaction() as connection:
+            purged = bool(connection.execute("SELECT EXISTS (SELECT 1 FROM purges)").fetchone()[0])
             for change in changes:
                 if isinstance(change, Kept):
-                    _write_answer(connection, change)
+                    if not purged or not _is_purged(connection, change):
+                        connection.execute(_ADD_ANSWER, (*astuple(change), self._origin))
                 elif isinstance(change, Said):
-                    connection.execute(_ADD_PHRASING, (*change, change.answer_id))
+                    connection.execute(_ADD_PHRASING, (*change, self._origin, change.answer_id))
                 else:
-                    _write_pair(connection, change)
+                    _write_pair(connection, change, origin=self._origin)
 
     def purge(self, purge: Purge) -> int:
         """Gone here at once, and in every process when it looks next; how many answers there were."""
@@ -159,19 +166,20 @@ class Store:
     # Reading
 
     def news(self) -> News:
-        """What any process wrote since this was last asked; at first, all there is."""
+        """What other processes wrote since this was last asked; at first, all there is. Purges are everybody's."""
         return News(
-            [Kept(*row) for row in self._newer("answers", _NEW_ANSWERS)],
-            [Said(*row) for row in self._newer("phrasings", _NEW_PHRASINGS)],
-            [_pair(row) for row in self._newer("pairs", _NEW_PAIRS)],
-            [Purge(*row) for row in self._newer("purges", _NEW_PURGES)],
+            [Kept(*row) for row in self._newer("answers", _LAST_ANSWER, query=_NEW_ANSWERS)],
+            [Said(*row) for row in self._newer("phrasings", _LAST_PHRASING, query=_NEW_PHRASINGS)],
+            [_pair(row) for row in self._newer("pairs", _LAST_PAIR, query=_NEW_PAIRS)],
+            [Purge(*row) for row in self._newer("purges", _LAST_PURGE, query=_NEW_PURGES)],
         )
 
-    def _newer(self, table: str, query: str) -> list[tuple[Any, ...]]:
-        rows = self._connection.execute(query, (self._seen[table],)).fetchall()
-        if rows:
-            self._seen[table] = rows[-1][0]
-        return [row[1:] for row in rows]
+    def _newer(self, table: str, last: str, *, query: str) -> list[tuple[Any, ...]]:
+        first, until = self._seen[table], self._connection.execute(last).fetchone()[0] or 0
+        if until <= first:
+            return []
+        self._seen[table] = until
+        return self._connection.execute(query, (first, until, self._origin)).fetchall()
 
     def counts(self) -> list[tuple[str, str, int, int, int, int]]:
         """Tenant, route, answers, phrasings, checked pairs, bytes of replies."""
@@ -179,25 +187,36 @@ class Store:
 
     def pairs(self) -> list[Pair]:
         """Every checked pair, oldest first."""
-        return [_pair(row[1:]) for row in self._connection.execute(_NEW_PAIRS, (0,)).fetchall()]
+        return [_pair(row) for row in self._connection.execute(_NEW_PAIRS, (0, 2**62, "")).fetchall()]
 
 
+_ADD_ANSWER: Final = (
+    "INSERT OR IGNORE INTO answers (answer_id, tenant_id, route, key, knowledge, reply, provider, model, at_us, origin)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 _ADD_PHRASING: Final = (
-    "INSERT OR IGNORE INTO phrasings (name, tenant_id, partition, answer_id, question, vector, at_us)"
-    " SELECT ?, ?, ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM answers WHERE answer_id = ?)"
+    "INSERT OR IGNORE INTO phrasings (name, tenant_id, partition, answer_id, question, vector, at_us, origin)"
+    " SELECT ?, ?, ?, ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM answers WHERE answer_id = ?)"
 )
 _NEW_ANSWERS: Final = (
-    "SELECT n, answer_id, tenant_id, route, key, knowledge, reply, provider, model, at_us FROM answers WHERE n > ?"
-    " ORDER BY n"
+    "SELECT answer_id, tenant_id, route, key, knowledge, reply, provider, model, at_us FROM answers"
+    " WHERE n > ? AND n <= ? AND origin <> ? ORDER BY n"
 )
 _NEW_PHRASINGS: Final = (
-    "SELECT n, name, tenant_id, partition, answer_id, question, vector, at_us FROM phrasings WHERE n > ? ORDER BY n"
+    "SELECT name, tenant_id, partition, answer_id, question, vector, at_us FROM phrasings"
+    " WHERE n > ? AND n <= ? AND origin <> ? ORDER BY n"
 )
 _NEW_PAIRS: Final = (
-    "SELECT n, name, tenant_id, route, answer_id, features, offset, correct, drawn, at_us FROM pairs WHERE n > ?"
-    " ORDER BY n"
+    "SELECT name, tenant_id, route, answer_id, features, offset, correct, drawn, at_us FROM pairs"
+    " WHERE n > ? AND n <= ? AND origin <> ? ORDER BY n"
 )
-_NEW_PURGES: Final = "SELECT n, tenant_id, answer_id, knowledge, at_us FROM purges WHERE n > ? ORDER BY n"
+_NEW_PURGES: Final = (
+    "SELECT tenant_id, answer_id, knowledge, at_us FROM purges WHERE n > ? AND n <= ? AND ? IS NOT NULL ORDER BY n"
+)
+_LAST_ANSWER: Final = "SELECT max(n) FROM answers"
+_LAST_PHRASING: Final = "SELECT max(n) FROM phrasings"
+_LAST_PAIR: Final = "SELECT max(n) FROM pairs"
+_LAST_PURGE: Final = "SELECT max(n) FROM purges"
 _TOO_MANY_ANSWERS: Final = (
     "DELETE FROM answers WHERE n IN (SELECT n FROM (SELECT n, row_number() OVER (PARTITION BY tenant_id ORDER BY n"
     " DESC) AS place FROM answers) WHERE place > ?)"
@@ -250,28 +269,24 @@ def _set_aside(path: Path, error: sqlite3.DatabaseError) -> None:
             Path(f"{path}{suffix}").replace(f"{path}.broken{suffix}")
 
 
-def _write_answer(connection: sqlite3.Connection, kept: Kept) -> None:
-    purged = connection.execute(
+def _is_purged(connection: sqlite3.Connection, kept: Kept) -> bool:
+    """Whether a purge that is younger than its question concerns it."""
+    found = connection.execute(
         "SELECT 1 FROM purges WHERE tenant_id = ? AND at_us >= ? AND (answer_id IS NULL OR answer_id = ?)"
         " AND (knowledge IS NULL OR instr(char(10) || ? || char(10), char(10) || knowledge || char(10))) LIMIT 1",
         (kept.tenant_id, kept.at_us, kept.answer_id, kept.knowledge),
     ).fetchone()
-    if purged is None:
-        connection.execute(
-            "INSERT OR IGNORE INTO answers (answer_id, tenant_id, route, key, knowledge, reply, provider, model, at_us)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (kept.answer_id, kept.tenant_id, kept.route, kept.key, kept.knowledge, kept.reply, kept.provider,
-             kept.model, kept.at_us),
-        )  # fmt: skip
+    return found is not None
 
 
-def _write_pair(connection: sqlite3.Connection, pair: Pair) -> None:
+def _write_pair(connection: sqlite3.Connection, pair: Pair, *, origin: str) -> None:
     checked = pair.checked
     connection.execute(
-        "INSERT OR IGNORE INTO pairs (name, tenant_id, route, answer_id, features, offset, correct, drawn, at_us)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO pairs"
+        " (name, tenant_id, route, answer_id, features, offset, correct, drawn, at_us, origin)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (pair.name, pair.tenant_id, pair.route, pair.answer_id, json.dumps(checked.features), checked.offset,
-         checked.correct, pair.drawn, pair.at_us),
+         checked.correct, pair.drawn, pair.at_us, origin),
     )  # fmt: skip
 
 
