@@ -1,5 +1,6 @@
 """An upstream's reply on its way to the caller: whole or as a stream, and what the ledger learns from it."""
 
+from time import time_ns
 from typing import Final, Protocol
 
 import msgspec
@@ -174,6 +175,7 @@ class Pump:
     __slots__ = (
         "_abandoned_bytes",
         "_answer",
+        "_chunks",
         "_exchange",
         "_gone_at_bytes",
         "_heartbeat_s",
@@ -188,6 +190,7 @@ class Pump:
     def __init__(self, call: Call, exchange: Exchange, *, stream: Stream) -> None:
         self._answer = call.answer
         self._peer = call.incoming.peer
+        self._chunks = call.incoming.chunks
         self._exchange = exchange
         self._abandoned_bytes = call.policy.drain.abandoned_bytes
         self._gone_at_bytes: int | None = None
@@ -228,7 +231,7 @@ class Pump:
             self.raw.append(data)
             if self._exchange.received_bytes > _LARGEST_KEPT_BYTES:
                 self.raw = None
-        shown = stream.feed(data, now_us())
+        shown = stream.feed(data, time_ns() // 1_000)
         if stream.done:
             self.full, self.last = True, shown
         elif stream.held_bytes > _LARGEST_EVENT_BYTES:
@@ -236,7 +239,7 @@ class Pump:
         elif peer.gone:
             self._drained()
         elif shown:
-            self._answer.pass_on(shown)
+            peer.write(b"%x\r\n%b\r\n" % (len(shown), shown) if self._chunks else shown)
             if peer.paused:
                 self._exchange.hold()
                 peer.when_writable = self._exchange.release

@@ -44,11 +44,10 @@ class Stream:
     def feed(self, data: bytes, now_us: int) -> bytes:
         """The events that are complete now, as the caller shall see them."""
         if self._rest:
-            data = self._rest + data
-        if data.endswith(b"\n\n"):
-            end = len(data)
-        else:
-            end = max((data.rfind(line) + len(line) for line in _EMPTY_LINES if line in data), default=0)
+            data, self._rest = self._rest + data, b""
+        if data[-2:] == b"\n\n":
+            return self._pass(data, now_us)
+        end = max((data.rfind(line) + len(line) for line in _EMPTY_LINES if line in data), default=0)
         self._rest = data[end:]
         return self._pass(data[:end], now_us) if end else b""
 
@@ -63,7 +62,12 @@ class Stream:
         shown = self._unchanged(block)
         if shown is None:
             return b"".join([self._event(event, now_us) for event in events(block)])
-        self._saw(block.count(b'"delta"') - block.count(b'"delta":{}'), now_us)
+        chunks = block.count(b'"delta"') - block.count(b'"delta":{}')
+        if chunks == 1 and len(self.times_us) < MAX_TIMES:
+            self.chunks += 1
+            self.times_us.append(now_us)
+        else:
+            self._saw(chunks, now_us)
         return shown
 
     def _unchanged(self, block: bytes) -> bytes | None:
@@ -84,7 +88,7 @@ class Stream:
         if self._usage_wanted:
             return block
         stripped = block.replace(*_NO_USAGE_AT_END)
-        return None if b'"usage"' in stripped else stripped
+        return stripped if len(block) - len(stripped) == usages * len(_NULL_USAGE) else None
 
     def _saw(self, chunks: int, now_us: int) -> None:
         if chunks > 0:
