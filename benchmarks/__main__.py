@@ -19,6 +19,7 @@ SCRIPTS = (
     "feature_freshness",
     "gateway",
     "datasets",
+    "airflow_trigger",
 )
 
 
