@@ -3,7 +3,6 @@
 Run: `uv run python -m benchmarks.lake [CALLS]`. CPU seconds, not wall time; every ratio is measured in this run.
 """
 
-import resource
 import sys
 import tempfile
 import time
@@ -98,17 +97,13 @@ def _lake(count: int) -> None:
     print(f"| the topic's JSON | | {topic_bytes / count:.0f} |")
     print(f"| reading calls that count, one column ({rows:,}) | {count / read_s:,.0f} | |")
     print(f"| the same, every column | {count / every_s:,.0f} | |")
-    print(f"\narchive / pyarrow, CPU: {archived_s / plain_s:.1f}; peak memory {_peak_mib():.0f} MiB")
+    print(f"\narchive / pyarrow, CPU: {archived_s / plain_s:.1f}")
 
 
 def reading_tenants(table: pa.Table) -> list[str]:
     """The tenants of a table."""
     found: list[str] = table.column("tenant_id").unique().to_pylist()
     return found
-
-
-def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _redaction() -> None:
