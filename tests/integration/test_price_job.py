@@ -71,7 +71,7 @@ def test_a_rejected_record_carries_its_bytes_its_headers_and_why(stack: RunningS
     headers = dict(message.headers() or [])
     why = decode_rejected({name: value for name, value in headers.items() if isinstance(value, bytes)})
     assert message.value() == POISON["truncated"]
-    assert headers["ce_source"] == b"/test"
+    assert (headers["ce_source"], headers["without_value"]) == (b"/test", b"")
     assert (why.reason, why.topic, why.event_id) == ("invalid_json", RAW.name, "bad")
     assert why.append_at_us > 1_700_000_000_000_000
     assert _original(stack, why.partition, why.offset) == POISON["truncated"]
@@ -146,6 +146,7 @@ def _send(stack: RunningStack, tenant: str, values: Mapping[str, bytes | None], 
             "ce_source": "/test",
             "ce_type": "llm.call.v1",
             "ce_tenantid": tenant,
+            "without_value": None,
         }
         producer.produce(RAW.name, key=f"{tenant}/{event_id}".encode(), value=value, headers=headers)
         producer.poll(0)
