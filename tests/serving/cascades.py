@@ -8,7 +8,7 @@ from typing import Any
 
 import uvloop
 
-from tests.serving.routes import config, files
+from tests.serving.routes import POLICY, config, files
 from tests.serving.running import (
     Request,
     Running,
@@ -53,9 +53,19 @@ def later(step: Step, after_s: float) -> Step:
     return late
 
 
-def play(scene: Scene, tmp_path: Path, *, cascade: str = VERIFY, more: str = "", **steps: Step) -> None:
+THREE = (
+    (POLICY.partition("[tiers.large]")[0].replace("[tiers.small]", "[tiers.medium]") + POLICY)
+    .replace('["small", "large"]', '["small", "medium", "large"]')
+    .replace("explore = 0.0", 'explore = 0.0\nstatic_tier = "small"')
+)
+"""Three tiers; no model knows them, so the static one is chosen."""
+
+
+def play(
+    scene: Scene, tmp_path: Path, *, cascade: str = VERIFY, more: str = "", policy: str = POLICY, **steps: Step
+) -> None:
     """A gateway before these upstreams; whatever happens, each intent has one outcome and each place is free again."""
-    section = more + files(tmp_path)
+    section = more + files(tmp_path, policy=policy)
 
     async def all_of_it() -> None:
         async with asyncio.timeout(60):
