@@ -67,3 +67,20 @@ def test_a_weaker_tier_answers_only_where_the_route_allows_it(tmp_path: Path, *,
     cascade = VERIFY + f"weaker_fallback = {str(allowed).lower()}\n"
     steps: dict[str, Any] = {"small": says("41"), "medium": BUSY, "large": BUSY}
     play(scene, tmp_path, cascade=cascade, policy=policy, **steps)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("second", "check"),
+    [("France's capital city is Paris.", "agreed"), ("Bread is made of flour, water and yeast.", "strongest")],
+)
+def test_open_answers_are_compared_by_their_meaning_where_the_route_asks_for_it(
+    tmp_path: Path, second: str, check: str
+) -> None:
+    async def scene(gateway: Running, _servers: dict[str, Upstream]) -> None:
+        answered = await gateway.post(ask(EASY))
+        assert answered.headers["x-tokenledger-check"] == check
+
+    cascade = SECOND + 'agreement = "semantic"\nsimilarity = 0.8\n'
+    first = "The capital of France is Paris."
+    play(scene, tmp_path, cascade=cascade, small=says(first), small_b=says(second), large=says("Paris"))
