@@ -89,17 +89,18 @@ def test_a_ledger_that_holds_another_amount_is_found(stack: RunningStack) -> Non
     assert one.backfill()[0] == 0
 
 
-def test_what_the_stream_never_priced_is_sent_and_the_stream_coming_back_doubles_nothing(stack: RunningStack) -> None:
+def test_what_the_ledger_never_saw_is_sent_and_the_stream_that_sends_it_too_doubles_nothing(
+    stack: RunningStack,
+) -> None:
     one = _Range(stack)
-    stack.stack.supervision.stop_program("price_job")
+    stack.stack.supervision.stop_program("writer")
     try:
         one.send(_reply(0, one.run), b"{ cut")
         assert one.backfill()[1]["without outcome"] == 2
         assert one.backfill("--send")[1]["sent"] == 2
-        stack.wait_until(lambda: one.outcomes() == 2, "the ledger to take what was sent")
     finally:
-        stack.stack.supervision.start_program("price_job")
-    stack.wait_until_healthy()
+        stack.stack.supervision.start_program("writer")
+    stack.wait_until(lambda: one.outcomes() == 2, "the ledger to take what was sent, by the stream and by hand")
 
     status, figures = one.backfill("--send")
 
