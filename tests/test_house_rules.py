@@ -114,6 +114,7 @@ CATCH_ALL = {
     "serving/gateway/routing.py": "a defect of the router costs its judgement, not the request",
     "ledger/batching.py": "rolls back and raises again",
     "ledger/database.py": "closes the connection and raises again",
+    "ledger/repricing.py": "rolls back and raises again",
 }
 """Modules that may catch everything, and why."""
 
@@ -138,6 +139,7 @@ FORBIDDEN_WORDS = re.compile(
 SQL_FROM_ELSEWHERE = {
     "ledger/migrate.py": "runs the migrations, which are files",
     "ledger/verify.py": "the statements are values of one table in the same file",
+    "ledger/as_of.py": "as costs.py",
     "ledger/costs.py": "a dimension's id picks a fixed expression from a table of its own; nothing given is text",
     "benchmarks/writer_vs_copy.py": "copies by statements that another function composed; their type says so",
 }
