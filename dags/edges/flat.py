@@ -109,18 +109,24 @@ def flat(folder: Path, lake: Path, *, window: io.Window, memory: str) -> Iterato
     }
     try:
         with duckdb.connect(str(folder / "flat.duckdb"), config=config) as connection:
-            _keep(connection, "CREATE TABLE calls AS SELECT * FROM incoming", incoming=_calls(lake, window))
-            _keep(connection, "CREATE TABLE shapes AS SELECT * FROM incoming", incoming=_shapes(lake, window))
+            with _incoming(connection, _calls(lake, window)):
+                connection.execute("CREATE TABLE calls AS SELECT * FROM incoming")
+            with _incoming(connection, _shapes(lake, window)):
+                connection.execute("CREATE TABLE shapes AS SELECT * FROM incoming")
             connection.execute(_JOIN)
             yield Flat(connection)
     except duckdb.Error as error:
         raise OSError(f"counting in {folder}: {error}") from error
 
 
-def _keep(connection: duckdb.DuckDBPyConnection, statement: str, *, incoming: pa.RecordBatchReader) -> None:
-    connection.register("incoming", incoming)
-    connection.execute(statement)
-    connection.unregister("incoming")
+@contextmanager
+def _incoming(connection: duckdb.DuckDBPyConnection, rows: pa.RecordBatchReader) -> Iterator[None]:
+    """Within, the rows are the table `incoming`, to be read once."""
+    connection.register("incoming", rows)
+    try:
+        yield
+    finally:
+        connection.unregister("incoming")
 
 
 def _calls(lake: Path, window: io.Window) -> pa.RecordBatchReader:

@@ -77,16 +77,20 @@ class Sorter:
 
     def keep_captured(self, incoming: pa.RecordBatchReader) -> None:
         """Take in the captured texts."""
-        self._take("CREATE TABLE captured AS SELECT * FROM incoming", incoming)
+        with self._taking(incoming):
+            self._connection.execute("CREATE TABLE captured AS SELECT * FROM incoming")
 
     def keep_scores(self, checks: pa.RecordBatchReader, judged: pa.RecordBatchReader) -> None:
         """Take in their scores."""
-        self._take(_KEEP_CHECKS, checks)
-        self._take(_KEEP_JUDGED, judged)
+        with self._taking(checks):
+            self._connection.execute(_KEEP_CHECKS)
+        with self._taking(judged):
+            self._connection.execute(_KEEP_JUDGED)
 
     def keep_known(self, known: pa.RecordBatchReader) -> None:
         """From now on these calls are known."""
-        self._take(_KEEP_KNOWN, known)
+        with self._taking(known):
+            self._connection.execute(_KEEP_KNOWN)
 
     def unknown(self) -> Iterator[tuple[str, str, bytes]]:
         """(tenant, event key, text) of those not known, by key."""
@@ -126,7 +130,8 @@ class Sorter:
         """(head, other, their signatures) of each pair, once."""
         found = array("q", (number for pair in pairs for number in pair))
         columns = [pa.array(found[start::2], pa.int64()) for start in (0, 1)]
-        self._take("CREATE TABLE pairs AS SELECT * FROM incoming", pa.table(columns, schema=_PAIR).to_reader())
+        with self._taking(pa.table(columns, schema=_PAIR).to_reader()):
+            self._connection.execute("CREATE TABLE pairs AS SELECT * FROM incoming")
         yield from self._rows(_SIGNATURES)
         self._connection.execute("DROP TABLE pairs")
 
@@ -142,7 +147,8 @@ class Sorter:
         """These rows are not written."""
         found = pa.array(array("q", numbers), pa.int64())
         table = pa.table([found, pa.array([reason] * len(found), pa.string())], schema=_NUMBER)
-        self._take("INSERT INTO dropped SELECT DISTINCT * FROM incoming", table.to_reader())
+        with self._taking(table.to_reader()):
+            self._connection.execute("INSERT INTO dropped SELECT DISTINCT * FROM incoming")
 
     def reasons(self) -> list[tuple[str, str, int]]:
         """(kind, reason, rows) of those dropped."""
@@ -152,10 +158,14 @@ class Sorter:
         """(kind, side, line, about) of those not dropped, in the order of the files."""
         return self._rows(_LINES)
 
-    def _take(self, statement: str, incoming: pa.RecordBatchReader) -> None:
+    @contextmanager
+    def _taking(self, incoming: pa.RecordBatchReader) -> Iterator[None]:
+        """Within, the rows are the table `incoming`, to be read once."""
         self._connection.register("incoming", incoming)
-        self._connection.execute(statement)
-        self._connection.unregister("incoming")
+        try:
+            yield
+        finally:
+            self._connection.unregister("incoming")
 
     def _rows(self, statement: str, given: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """A cursor of its own, so that rows may be dropped while others are read."""
