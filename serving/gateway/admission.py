@@ -42,7 +42,7 @@ class KeyedAdmission:
         refuse_unpriced: bool,
     ) -> None:
         self._secret = secret
-        self._key_prefix = event_key(epoch, "")
+        self.epoch = epoch
         self._bounds = bounds
         self._budgets = budgets
         self._clock_us = clock_us
@@ -56,6 +56,16 @@ class KeyedAdmission:
         self._tokens: dict[str, Bucket] = {}
         self.open = False
         """Whether budgets know what was spent; nobody is admitted before."""
+
+    @property
+    def epoch(self) -> str:
+        """The epoch whose events are reserved for."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch: str) -> None:
+        self._epoch = epoch
+        self._key_prefix = event_key(epoch, "")
 
     def set_keys(self, keys: Iterable[ApiKey]) -> None:
         """These keys hold from now on, and no others."""

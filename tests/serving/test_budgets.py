@@ -102,7 +102,7 @@ def test_a_hundred_concurrent_requests_spend_no_more_than_a_tiny_budget(tmp_path
         outbox = Outbox(tmp_path, _LIMITS)
         await outbox.start()
         accounting = OutboxAccounting(outbox, door, context=default_context())
-        door._epoch = outbox.epoch.name
+        door.epoch = outbox.epoch.name
         costs: list[int] = []
         refusals: list[Refusal] = []
         under_way: set[str] = set()
@@ -161,7 +161,7 @@ def test_an_unknown_cost_stays_what_was_reserved_and_a_released_attempt_nothing(
     async def played() -> None:
         outbox = Outbox(tmp_path, _LIMITS)
         await outbox.start()
-        door._epoch = outbox.epoch.name
+        door.epoch = outbox.epoch.name
         accounting = OutboxAccounting(outbox, door, context=default_context())
         lost = _reserved(intent("lost"), door)
         assert lost is not None

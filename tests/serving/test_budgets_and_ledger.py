@@ -179,7 +179,7 @@ def test_a_gateway_that_starts_again_knows_what_was_spent_and_counts_nothing_twi
         outbox = Outbox(tmp_path, _LIMITS)
         await outbox.start()
         door = admission([key()], limits=[(None, "month", 10**15)])
-        door._epoch = outbox.epoch.name
+        door.epoch = outbox.epoch.name
         accounting = OutboxAccounting(outbox, door, context=default_context())
         for name in ("ledgered", "shipped", "open"):
             one = _reserved(intent(name), door)
