@@ -100,7 +100,7 @@ def test_what_ends_with_nothing_to_do_is_skipped_with_what_follows(
 ) -> None:
     commands.python.write_text(f"#!/bin/sh\necho ran >> {tmp_path}/ran\nexit 3\n")
 
-    run = stored.dags["eval_dataset"].test()
+    run = stored.dags["eval_dataset"].test(run_conf={"recipe": "eval"})
 
     assert {one.task_id: one.state for one in run.get_task_instances()} == {"build": "skipped", "verify": "skipped"}
     assert (tmp_path / "ran").read_text() == "ran\n"
@@ -116,7 +116,7 @@ def test_a_dataset_without_a_recipe_is_skipped_until_somebody_writes_one(stored:
 def test_what_fails_is_not_taken_for_done(stored: Any, commands: Commands) -> None:
     commands.python.write_text("#!/bin/sh\necho no@4f1c\nexit 1\n")
 
-    run = stored.dags["eval_dataset"].test()
+    run = stored.dags["eval_dataset"].test(run_conf={"recipe": "eval"})
 
     states = {one.task_id: one.state for one in run.get_task_instances()}
     assert states["build"] in {"failed", "up_for_retry"}
