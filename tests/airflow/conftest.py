@@ -3,9 +3,11 @@
 Run by `tests/integration/test_airflow_dags.py`. Airflow reads its settings when it is imported, so they are set here.
 """
 
+import atexit
 import importlib.util
 import json
 import os
+import shutil
 import stat
 import tempfile
 from pathlib import Path
@@ -19,6 +21,7 @@ if importlib.util.find_spec("airflow") is None:
     collect_ignore_glob = ["test_*.py"]
 else:
     _home = tempfile.mkdtemp(prefix="tl-airflow-")
+    atexit.register(shutil.rmtree, _home, ignore_errors=True)
     os.environ |= {
         "AIRFLOW_HOME": _home,
         "AIRFLOW__CORE__DAGS_FOLDER": str(REPO / "dags"),
