@@ -110,6 +110,7 @@ CATCH_ALL = {
     "ledger/lake/taking.py": "a recogniser of somebody else may raise anything: the text is withheld and counted",
     "ledger/ending.py": "process wiring: the supervisor restarts what ends here",
     "serving/cache/embedding.py": "a defect of ours costs one request its look-up; the thread serves the next",
+    "serving/cache/store.py": "rolls back and raises again",
     "serving/gateway/app.py": "answers 500 and logs why",
     "serving/gateway/routing.py": "a defect of the router costs its judgement, not the request",
     "ledger/batching.py": "rolls back and raises again",
@@ -141,6 +142,7 @@ SQL_FROM_ELSEWHERE = {
     "ledger/verify.py": "the statements are values of one table in the same file",
     "ledger/as_of.py": "as costs.py",
     "ledger/costs.py": "a dimension's id picks a fixed expression from a table of its own; nothing given is text",
+    "serving/cache/store.py": "a table's statements are constants of the same file",
     "benchmarks/writer_vs_copy.py": "copies by statements that another function composed; their type says so",
 }
 """Modules that may execute what cannot be seen to be fixed, and why."""
