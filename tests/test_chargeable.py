@@ -48,7 +48,7 @@ def priced(**fields: Any) -> PricedCall:
     ],
 )
 def test_the_answer_that_served_is_charged_and_every_attempt_is_incurred(
-    role: str | None, served: bool | None, *, is_charged: bool
+    role: str | None, *, served: bool | None, is_charged: bool
 ) -> None:
     found = priced(attempt_role=role, served=served)
     assert found.cost_usd_pico == COST_USD_PICO

@@ -30,7 +30,13 @@ def conversation(number: int, *, run: str, started_at_us: int) -> bytes:
         "usage": usage,
     }
     request = {"model": "gpt-4o", "messages": [{"role": "user", "content": question}]}
-    data = {"provider": "openai", "api": "chat", "request": request, "response": reply, "feature": f"f{number % 3}"}
+    data: dict[str, object] = {
+        "provider": "openai",
+        "api": "chat",
+        "request": request,
+        "response": reply,
+        "feature": f"f{number % 3}",
+    }
     data |= {"session_id": f"s{number // 2}", "user_id": f"u{number % 50}", "started_at_us": started_at_us + number}
     return json.dumps(data).encode()
 

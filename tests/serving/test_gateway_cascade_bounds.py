@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.serving.cascades import BUSY, SECOND, VERIFY, bill, content, later, play, says
+from tests.serving.cascades import BUSY, POLICY, SECOND, VERIFY, bill, content, later, play, says
 from tests.serving.routes import EASY, HARD, ask
 from tests.serving.running import (
     Running,
@@ -157,7 +157,7 @@ def test_whatever_upstreams_do_there_is_one_answer_and_one_outcome_an_attempt(
     cascade = SECOND + f"attempts = {attempts}\ndeadline_ms = 400\n" + ("speculate = 0.0\n" if speculate else "")
     steps = dict(zip(("small", "small_b", "large"), (ANSWERS[one] for one in doing), strict=True))
     quick = "retries.longest_wait_ms = 0\ndrain.abandoned_ms = 300\n"
-    play(scene, cascade_folder, cascade=cascade, more=quick, **steps)
+    play(scene, cascade_folder, cascade=cascade, more=quick, policy=POLICY, **steps)
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ class Store:
         self.asked: list[dict[str, Sequence[Entity]]] = []
 
     async def read(self, wanted: Mapping[str, Sequence[Entity]]) -> FeatureVector:
+        """What is known of the entities."""
         self.asked.append(dict(wanted))
         return FeatureVector({view: tuple(self._one(view, one) for one in wanted[view]) for view in wanted}, 0)
 
@@ -44,10 +45,13 @@ class Store:
 
 
 class Clock:
+    """A clock that stands still until it is moved."""
+
     def __init__(self) -> None:
         self.now_us = NOW_US
 
     def __call__(self) -> int:
+        """The instant, µs UTC."""
         return self.now_us
 
 
