@@ -5,11 +5,11 @@ made, and that nothing was spent. It is told before the caller has its answer, a
 """
 
 import asyncio
-import copy
 import hashlib
 import random
 import time
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Final, Protocol
 
 import msgspec
@@ -231,7 +231,7 @@ class Checking:
         self._question = question
         self._hit = hit
         self._asked = call.asked
-        incoming = copy.copy(call.incoming)
+        incoming = copy(call.incoming)
         incoming.peer = Nobody()
         upstreams = call.policy.routes[call.asked.model].upstreams
         self._sender = Sender(call.sender.service, incoming, api=call.sender.api, route=call.sender.route)
