@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.serving.cascades import BUSY, POLICY, SECOND, VERIFY, bill, content, later, play, says
-from tests.serving.routes import EASY, HARD, ask
+from tests.serving.cascades import BUSY, SECOND, VERIFY, bill, content, later, play, says
+from tests.serving.routes import EASY, HARD, POLICY, ask
 from tests.serving.running import (
     Running,
     Upstream,
