@@ -30,6 +30,7 @@ def evidently() -> Any:
     return {"psi": psi_stat_test, "kl": kl_div_stat_test}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("shift", [0.0, 0.15, 1.0])
 def test_psi_and_kl_are_evidently_s_when_it_is_given_the_same_bins(evidently: Any, seed: int, shift: float) -> None:

@@ -40,6 +40,7 @@ def hold_together(one: Row, other: Row) -> bool:
     )
 
 
+@pytest.mark.slow
 @given(rows(), rows())
 def test_two_rows_overlap_exactly_where_both_could_price_one_call(one: Row, other: Row) -> None:
     assert overlap(one, other) == hold_together(one, other)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -78,6 +79,7 @@ def attempts(draw: st.DrawFn) -> tuple[Intent, Outcome]:
     return one, outcome(**_some(draw, _ODD_OUTCOME, {"reply": msgspec.Raw(msgspec.json.encode(body))}))
 
 
+@pytest.mark.slow
 @settings(max_examples=1_000, deadline=None)
 @given(attempts())
 def test_the_short_path_and_the_whole_one_agree_to_the_pico(attempt: tuple[Intent, Outcome]) -> None:

@@ -175,6 +175,7 @@ def test_a_streaming_caller_gets_the_strongest_tier_as_it_speaks(tmp_path: Path)
     play(scene, tmp_path, small=says("I cannot help with that."), large=says("Paris it is"))
 
 
+@pytest.mark.slow
 def test_a_streaming_caller_hears_something_while_the_check_goes_on(tmp_path: Path) -> None:
     async def scene(gateway: Running, _servers: dict[str, Upstream]) -> None:
         answered = await gateway.post(ask(EASY, stream=True))

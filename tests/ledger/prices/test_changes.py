@@ -173,6 +173,7 @@ _days = st.integers(20_454, 20_500)
 _spans = st.tuples(_days, _days).filter(lambda pair: pair[0] != pair[1]).map(sorted)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(_spans, st.integers(1, 9)), min_size=1, max_size=8))
 def test_corrections_answer_as_if_they_were_painted_over_each_other(steps: list[tuple[list[int], int]]) -> None:
     book = Book()
@@ -188,6 +189,7 @@ def test_corrections_answer_as_if_they_were_painted_over_each_other(steps: list[
             assert book.usd_per_million(day * DAY_US, known_at_us=known_at_us) == picture.get(day)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(_spans, st.integers(1, 9)), min_size=2, max_size=6))
 def test_taking_back_the_last_change_gives_the_book_before_it(steps: list[tuple[list[int], int]]) -> None:
     book = Book()

@@ -114,6 +114,7 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
         Model(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_text_of_more_tokens_than_the_model_reads_is_said_to_be_too_long() -> None:
     async def scenario() -> None:
         worker = Worker()
@@ -153,6 +154,7 @@ def test_a_defect_costs_one_look_up_and_not_the_thread() -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_the_loop_goes_on_while_texts_are_embedded() -> None:
     """The longest pause is a matter of the machine, and benchmarks/cache.py measures it; here, that there are turns."""
 

@@ -41,6 +41,7 @@ def mean_cost_usd(found: list[Decided]) -> float:
     return sum(one.incurred_cost_usd_pico for one in found) / len(found) / 1e12
 
 
+@pytest.mark.slow
 def test_the_other_policys_cost_is_found_without_serving_it() -> None:
     logged = traffic(6_000, rules(**BY_PROMPT, quality_floor=0.98, explore=0.1), seed=1)
     other = rules(**BY_PROMPT, quality_floor=0.5, explore=0.0)

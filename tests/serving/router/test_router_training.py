@@ -46,6 +46,7 @@ def test_a_floor_that_rises_sends_more_to_the_strongest_tier() -> None:
     assert shares == sorted(shares)
 
 
+@pytest.mark.slow
 def test_group_means_are_a_baseline_where_groups_are_named() -> None:
     made = [
         msgspec.structs.replace(pair, group="hard" if any(word in pair.prompt.text for word in HARD) else "easy")
@@ -115,6 +116,7 @@ def test_no_prompt_is_scored_by_a_model_that_saw_it() -> None:
     assert abs(np.corrcoef(scores[:, 0], gains[:, 0])[0, 1]) < 0.25
 
 
+@pytest.mark.slow
 def test_a_model_is_judged_on_other_prompts_as_a_whole() -> None:
     report = transfer(trained(), pairs(200, seed=10, signal=0.9), terms=TERMS)
     assert area(report)[0] > 0.68
