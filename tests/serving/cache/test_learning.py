@@ -132,8 +132,19 @@ def test_when_the_world_changes_the_cache_shuts_by_itself() -> None:
 
     assert sum(hit for hit, _ in before[-1_000:]) > 100
     assert sum(hit for hit, _ in during[-2_000:]) == 0
-    assert learner.rate().strictness >= 1
     assert not learner.rate().serving
+
+
+def test_checked_hits_that_are_wrong_more_often_than_chance_allows_halve_the_budget() -> None:
+    """At 2 %, 105 checks have five wrong ones or more in 6 % of cases, 106 have six or more in 2 %."""
+    learner, features = Budget(), candidate(random.Random(1))[0].features  # noqa: S311 - a simulation
+
+    def check(*, correct: bool) -> int:
+        learner.learn("a", Checked(features, 0.0, correct), drawn=True, budget=0.02, confidence=0.95)
+        return learner.rate().strictness
+
+    assert {check(correct=True) for _ in range(100)} == {0}
+    assert [check(correct=False) for _ in range(6)] == [0, 0, 0, 0, 0, 1]
 
 
 def test_the_rate_says_what_was_checked() -> None:
