@@ -86,8 +86,11 @@ def _book(settings: Settings, options: argparse.Namespace) -> PriceBook:
     keeper = Settings.from_environment(environment(), user="keeper")
     assert keeper.postgres_database == settings.postgres_database  # noqa: S101  (the same environment)
     with connect(keeper, application="tokenledger-reprice") as connection:
-        kept = prices.load(connection)
-    return prices.book_of(kept, known_at_us) if any(map(prices.is_catalogue, kept)) else book_for(options)
+        return (
+            prices.current(connection)[1]
+            if known_at_us is None
+            else prices.book_of(prices.load(connection), known_at_us)
+        )
 
 
 def _reprice(
