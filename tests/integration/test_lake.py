@@ -37,7 +37,9 @@ def captured(first: int, count: int) -> list[dict[str, Any]]:
 def differences(stack: RunningStack) -> list[str]:
     settings = Settings.from_environment(os.environ | stack.layout.client_environment(), user="analyst")
     with connect(settings, application="test") as connection:
-        return [str(one) for one in verifying.verify(stack.layout.lake, connection).differences]
+        found = verifying.verify(stack.layout.lake, connection).differences
+    # The stack is shared: other tests reprice calls, and the lake keeps the first price.
+    return [str(one) for one in found if "lake-" in one.where]
 
 
 def texts(stack: RunningStack) -> list[str]:
