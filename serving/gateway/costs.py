@@ -11,8 +11,8 @@ import msgspec
 from serving.gateway.envelopes import raw_event
 from serving.gateway.records import Intent, Outcome
 from tokenledger.normalise.dialects import OF_PROVIDER
+from tokenledger.normalise.openai_usage import ChatUsage, cached_and_reasoning
 from tokenledger.normalise.providers import find_provider
-from tokenledger.normalise.reading import Count, Zero
 from tokenledger.pricing.cost import AmountOverflowError, price_call
 from tokenledger.process import Context, process
 from tokenledger.records import Call, PricedCall
@@ -33,40 +33,6 @@ class Spent(NamedTuple):
     """Tokens in and out; None where nobody counted them."""
 
 
-class _Inputs(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    cached_tokens: Count | None = None
-    audio_tokens: Zero = None
-
-
-class _Outputs(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    reasoning_tokens: Count | None = None
-    audio_tokens: Zero = None
-    accepted_prediction_tokens: Count | None = None
-    rejected_prediction_tokens: Count | None = None
-
-
-class _Usage(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    prompt_tokens: Count
-    completion_tokens: Count
-    total_tokens: Count
-    prompt_tokens_details: _Inputs | None = None
-    completion_tokens_details: _Outputs | None = None
-
-    def leaves(self) -> dict[str, int] | None:
-        """Its meters; None where its counts contradict each other."""
-        inputs, outputs = self.prompt_tokens, self.completion_tokens
-        cached = self.prompt_tokens_details.cached_tokens or 0 if self.prompt_tokens_details else 0
-        reasoning = self.completion_tokens_details.reasoning_tokens or 0 if self.completion_tokens_details else 0
-        if self.total_tokens != inputs + outputs or cached > inputs or reasoning > outputs:
-            return None
-        leaves = {"input.text": inputs - cached, "output.text": outputs - reasoning}
-        if cached:
-            leaves["input.text.cache_read"] = cached
-        if reasoning:
-            leaves["output.reasoning"] = reasoning
-        return leaves
-
-
 class _Choice(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     index: int
     finish_reason: str | None
@@ -80,7 +46,7 @@ class _Reply(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     created: Annotated[int, msgspec.Meta(ge=0, le=4_102_444_800)]
     model: str
     choices: list[_Choice]
-    usage: _Usage
+    usage: ChatUsage
     service_tier: str | None = None
     system_fingerprint: str | None = None
 
@@ -116,7 +82,7 @@ def usual_spent(intent: Intent, outcome: Outcome, *, context: Context) -> Spent 
         reply = _reply.decode(outcome.reply)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    usage = reply.usage.leaves()
+    usage = _leaves(reply.usage)
     texts = (
         intent.tenant_id, intent.provider, reply.model, intent.request_model, intent.deployment_id, intent.engine,
         reply.service_tier, intent.service_tier,
@@ -134,6 +100,20 @@ def usual_spent(intent: Intent, outcome: Outcome, *, context: Context) -> Spent 
     except AmountOverflowError:
         return None
     return Spent(cost.cost_usd_pico, reply.usage.total_tokens)
+
+
+def _leaves(usage: ChatUsage) -> dict[str, int] | None:
+    """Its meters; None where its counts contradict each other."""
+    inside = cached_and_reasoning(usage)
+    if inside is None:
+        return None
+    cached, reasoning = inside
+    leaves = {"input.text": usage.prompt_tokens - cached, "output.text": usage.completion_tokens - reasoning}
+    if cached:
+        leaves["input.text.cache_read"] = cached
+    if reasoning:
+        leaves["output.reasoning"] = reasoning
+    return leaves
 
 
 def _is_sane(at_us: int) -> bool:

@@ -28,14 +28,19 @@ class _Outputs(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     rejected_prediction_tokens: Count | None = None
 
 
-class _ChatUsage(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class ChatUsage(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """What nearly every usage object is; checked in C, at a third of what looking at each count costs."""
 
     prompt_tokens: Count
+    """Inclusive input total."""
     completion_tokens: Count
+    """Inclusive output total."""
     total_tokens: Count
+    """Both."""
     prompt_tokens_details: _Inputs | None = None
+    """What is inside the input."""
     completion_tokens_details: _Outputs | None = None
+    """What is inside the output."""
 
 
 class _ResponsesUsage(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -48,7 +53,7 @@ class _ResponsesUsage(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     completion_tokens_details: _Outputs | None = msgspec.field(name="output_tokens_details", default=None)
 
 
-_Usual: TypeAlias = _ChatUsage | _ResponsesUsage
+_Usual: TypeAlias = ChatUsage | _ResponsesUsage
 
 
 class Names(NamedTuple):
@@ -66,7 +71,7 @@ CHAT: Final = Names(
     "completion_tokens",
     ("prompt_tokens_details", "prompt_token_details"),
     ("completion_tokens_details", "completion_token_details"),
-    _ChatUsage,
+    ChatUsage,
 )
 RESPONSES: Final = Names(
     "input_tokens",
@@ -138,14 +143,23 @@ def _read_usual(reading: Reading, usage: dict[str, Any], usual: type[_Usual]) ->
         found = convert(usage, usual)
     except msgspec.ValidationError:
         return False
-    inputs, outputs = found.prompt_tokens, found.completion_tokens
-    cached = found.prompt_tokens_details.cached_tokens or 0 if found.prompt_tokens_details else 0
-    reasoning = found.completion_tokens_details.reasoning_tokens or 0 if found.completion_tokens_details else 0
-    if found.total_tokens != inputs + outputs or cached > inputs or reasoning > outputs:
+    inside = cached_and_reasoning(found)
+    if inside is None:
         return False
+    cached, reasoning = inside
     reading.textless = usage
-    carve_checked(reading, inputs, cached, outputs=outputs, reasoning=reasoning)
+    carve_checked(reading, found.prompt_tokens, cached, outputs=found.completion_tokens, reasoning=reasoning)
     return True
+
+
+def cached_and_reasoning(usage: _Usual) -> tuple[int, int] | None:
+    """The tokens inside its two totals; None where the counts do not add up."""
+    inputs, outputs = usage.prompt_tokens, usage.completion_tokens
+    cached = usage.prompt_tokens_details.cached_tokens or 0 if usage.prompt_tokens_details else 0
+    reasoning = usage.completion_tokens_details.reasoning_tokens or 0 if usage.completion_tokens_details else 0
+    if usage.total_tokens != inputs + outputs or cached > inputs or reasoning > outputs:
+        return None
+    return cached, reasoning
 
 
 def cache_actions(details: Body, path: str) -> dict[str, int]:
