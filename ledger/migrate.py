@@ -21,6 +21,7 @@ _ROLES: Final = (
     ("keeper", sql.SQL("LOGIN")),
     ("gateway", sql.SQL("LOGIN")),
     ("pricing", sql.SQL("LOGIN")),
+    ("archive", sql.SQL("LOGIN")),
 )
 
 
@@ -59,7 +60,9 @@ def _create_roles(connection: Admin) -> None:
     # Exclusion constraints compare texts and ranges together; making an extension is not the owner's to do.
     connection.execute("CREATE EXTENSION IF NOT EXISTS btree_gist")
     connection.execute("GRANT CREATE, USAGE ON SCHEMA public TO owner")
-    connection.execute("GRANT USAGE ON SCHEMA public TO writer, app, analyst, features, keeper, gateway, pricing")
+    connection.execute(
+        "GRANT USAGE ON SCHEMA public TO writer, app, analyst, features, keeper, gateway, pricing, archive"
+    )
     connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     # A writer that hangs must not hold the locks of its transaction.
     connection.execute("ALTER ROLE writer SET idle_in_transaction_session_timeout = '5s'")

@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "explain": ("tokenledger.commands.explain", "how one call's cost came about, line by line"),
     "models": ("tokenledger.commands.models", "the price list, with dates"),
     "prices": ("tokenledger.commands.prices", "the ledger's price book: import, add, correct, end, undo, history"),
+    "tenants": ("tokenledger.commands.tenants", "time zone, charge policy, consent and status of tenants"),
     "samples": ("tokenledger.commands.samples", "fetch real recorded provider traffic to try things on"),
     "send": ("tokenledger.commands.send", "send log files into the stream"),
     "costs": ("tokenledger.commands.costs", "the cost table, from the ledger"),
