@@ -9,6 +9,7 @@ import msgspec
 from tokenledger.attribution.latency import attribute
 from tokenledger.merge import fingerprint, rank
 from tokenledger.normalise import normalise, reject
+from tokenledger.normalise.rereading import read_again as reread
 from tokenledger.pricing.book import PriceBook, packaged_book
 from tokenledger.pricing.cost import AmountOverflowError, Cost, SharesExceedUsageError, price_call
 from tokenledger.records.call import Call
@@ -56,11 +57,45 @@ def process(raw: RawEvent, context: Context) -> PricedCall | Rejected:
 
 def price_again(priced: PricedCall, context: Context) -> PricedCall:
     """The same call by another book: what depends on prices changes. What that book cannot price stays as it was."""
-    call = priced.call
+    return _priced_as(priced, priced.call, context) or priced
+
+
+def read_again(priced: PricedCall, context: Context) -> PricedCall | Rejected | None:
+    """The same record by today's reading of its stored usage, priced by a book; None where it cannot be told."""
+    call = reread(priced.call)
+    return _read_as(priced, call, context) if isinstance(call, Call) else call
+
+
+def process_again(priced: PricedCall, raw: RawEvent, context: Context) -> PricedCall | Rejected | None:
+    """The same record by today's reading of its own bytes; None where they would be another call by now.
+
+    When it is charged stays as it is: a month must not lose a call that is read again.
+    """
+    now = normalise(raw)
+    if isinstance(now, Rejected):
+        return now
+    old = priced.call
+    if (now.tenant_id, now.event_key, now.response_key) != (old.tenant_id, old.event_key, old.response_key):
+        return None
+    times = {name: getattr(old, name) for name in ("started_at_us", "event_time_source", "received_at_us")}
+    return _read_as(priced, msgspec.structs.replace(now, **times), context)
+
+
+def _read_as(priced: PricedCall, call: Call, context: Context) -> PricedCall | None:
+    facts = fingerprint(call)
+    read = _priced_as(priced, call, context)
+    return None if read is None else msgspec.structs.replace(
+        read, call=call, latency=attribute(call)[0], fingerprint=facts, rank=rank(call, facts),
+        code_version=CODE_VERSION,
+    )  # fmt: skip
+
+
+def _priced_as(priced: PricedCall, call: Call, context: Context) -> PricedCall | None:
+    """What depends on prices, for these facts; None where they cannot be priced by that book."""
     try:
         cost = price_call(call, context.book, price_at_us=call.started_at_us)
     except (AmountOverflowError, SharesExceedUsageError):
-        return priced
+        return None
     _, latency_anomalies = attribute(call)
     return msgspec.structs.replace(
         priced,

@@ -17,6 +17,7 @@ from tokenledger.normalise.reading import BadRecordError, Reading, Word, usd_to_
 from tokenledger.records.call import Call, Timings
 from tokenledger.records.raw import RawEvent
 from tokenledger.records.reasons import Anomaly
+from tokenledger.records.versions import READING_VERSIONS
 
 _NO_IDS: Final = frozenset({"", "null", "none", "undefined", "nil"})
 _DAY_US: Final = 24 * 3600 * 1_000_000
@@ -79,6 +80,8 @@ def _seldom_there(raw: RawEvent, envelope: Envelope, reading: Reading, *, provid
         fields["billed_usd_pico"] = reading.billed_usd_pico
     if reading.shares:
         fields["shares"] = reading.shares
+    if reading.usage_reading in READING_VERSIONS:
+        fields["reading_version"] = READING_VERSIONS[reading.usage_reading]
     if envelope.timings_us is not None or reading.timings is not None:
         fields["timings"] = _timings(envelope.timings_us, reading.timings)
     if provider is not None and provider.self_hosted and "engine" not in fields:
