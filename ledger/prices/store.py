@@ -12,7 +12,7 @@ from ledger.prices.changes import ALIAS, CONTRACT, RATE, SURCHARGE, ChangeError,
 from tokenledger.pricing import PriceBook, build_book, packaged_book
 from tokenledger.pricing.book import Alias, Contract
 from tokenledger.pricing.catalogue import Catalogue, packaged_catalogue, row_digest
-from tokenledger.pricing.rate import BASE_TIER, CATALOGUE, END_US, NO_LIMIT, Row, digest
+from tokenledger.pricing.rate import CATALOGUE, END_US, NO_LIMIT, Row, digest
 
 _RATES: Final = """
     SELECT row_no, kind, change_no, withdrawn_by, layer, tenant_id, provider, model, meter, processing,
@@ -271,6 +271,3 @@ def history(connection: Connection, most: int) -> list[Change]:
         )
         for number, made_at_us, by, action, reason, undoes, added, withdrawn in connection.execute(_HISTORY, (most,))
     ]  # fmt: skip
-
-
-assert BASE_TIER == -1  # noqa: S101  (`context_tokens` begins one above `above_tokens`)

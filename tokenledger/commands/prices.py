@@ -14,6 +14,7 @@ exit status: 0 done; 1 something is held back or does not fit; 2 it could not be
 
 import argparse
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -245,15 +246,14 @@ def _history(connection: Connection, _options: argparse.Namespace) -> int:
 
 def _diff(connection: Connection, options: argparse.Namespace) -> int:
     since_us = instant_us(options.since, "--from")
-    until_us = instant_us(options.until, "--to") if options.until else store.begin(connection)
+    until_us = instant_us(options.until, "--to") if options.until else time.time_ns() // 1000
 
-    def known(at_us: int) -> dict[int, Kept]:
-        return {id(one): one for one in kept if one.entry.known_from_us <= at_us < one.entry.known_to_us}
+    def known(one: Kept, at_us: int) -> bool:
+        return one.entry.known_from_us <= at_us < one.entry.known_to_us
 
     kept = store.load(connection)
-    before, after = known(since_us), known(until_us)
-    went = [one for key, one in before.items() if key not in after]
-    came = [one for key, one in after.items() if key not in before]
+    went = [one for one in kept if known(one, since_us) and not known(one, until_us)]
+    came = [one for one in kept if known(one, until_us) and not known(one, since_us)]
     for sign, some in (("-", went), ("+", came)):
         for one in some[:_SHOWN]:
             print(f"{sign} {describe(one.entry)}{_rate(one.entry)}  (change {one.change_no})")

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from ledger.bills.comparing import Cause, Cell, Ours, Place, causes, compare
 from ledger.bills.lines import BillLine
+from ledger.bills.report import MEANING
 
 USD = 10**12
 MONDAY, TUESDAY = "2026-11-02", "2026-11-03"
@@ -160,3 +161,7 @@ def test_a_bill_that_says_what_the_ledger_says_matches(ours: list[Ours]) -> None
     bill = [BillLine(**one.place._asdict(), quantity=one.quantity, amount_usd_pico=one.amount_usd_pico) for one in ours]
     cells: list[Cell] = compare(bill, ours, incomplete={}, name=lambda _, model: model)
     assert causes(cells) == {}
+
+
+def test_every_cause_is_explained_in_the_report() -> None:
+    assert set(MEANING) == set(Cause)
