@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.local import preparation
+from infra.local.layout import HOST
 from infra.local.machine import inspect
 from infra.local.place import claim_free_ports, layout_of
 from infra.local.stack import Stack
@@ -79,12 +80,26 @@ def open_site(
             undo.callback(unmount, disk)
             made[name] = disk
         _move(stack, made)
-        proxy = before_broker(stack.layout.ports.kafka, listen=free_port())
-        undo.enter_context(proxy.running())
         undo.callback(stack.down)
         stack.up(names)
-        bootstrap = f"127.0.0.1:{proxy.listen.port}"
-        yield Site(stack=stack, say=say, disks=made, producer_bootstrap=bootstrap, broker_proxy=proxy)
+        yield undo.enter_context(site_at(stack, made))
+
+
+@contextmanager
+def site_at(stack: Stack, disks: Mapping[str, Disk] | None = None) -> Iterator[Site]:
+    """A stack that runs already; its disks, if it has some, are found where `open_site` put them."""
+    found = disks if disks is not None else {name: one for name in SIZES_MIB if (one := disk_of(stack.layout, name))}
+    proxy = before_broker(stack.layout.ports.kafka, listen=free_port())
+    with proxy.running():
+        bootstrap = f"{HOST}:{proxy.listen.port}"
+        yield Site(stack=stack, say=stack.say, disks=found, producer_bootstrap=bootstrap, broker_proxy=proxy)
+
+
+def disk_of(layout: Layout, name: str) -> Disk | None:
+    """The disk that holds this data folder, if it has one of its own."""
+    folder = layout.root / "disks"
+    disk = Disk(name=name, image=folder / f"{name}.img", mount=folder / name, link=layout.data / name)
+    return disk if disk.image.exists() else None
 
 
 def _made(layout: Layout, name: str, size_mib: int) -> Disk:

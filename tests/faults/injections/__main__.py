@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from infra.local.place import layout_of
+from infra.local.stack import Stack
 from tests.faults import traffic
 from tests.faults.fault import Fault, NotHealed, NotInjected, Site
 from tests.faults.injections import ALL
-from tests.faults.site import open_site
+from tests.faults.site import open_site, site_at
 
 _BEFORE_S, _AFTER_S = 5.0, 5.0
 
@@ -29,6 +32,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=int, default=200, help="records a second (default: 200)")
     parser.add_argument("--disks", default="", help="data folders on disks of their own: postgres,kafka,outbox")
+    parser.add_argument("--at", metavar="FOLDER", help="a stack that runs already, instead of one of their own")
     options = parser.parse_args()
     if unknown := sorted(set(options.names) - set(known)):
         parser.error(f"no fault {unknown[0]!r}; there are {', '.join(known)}")
@@ -37,7 +41,10 @@ def main() -> int:
         return 0
     disks = {name: 0 for name in options.disks.split(",") if name}
     dice = random.Random(options.seed)  # noqa: S311 - a seed must repeat
-    with open_site(say=_say, disks=disks) as site, tempfile.TemporaryDirectory() as folder:
+    # What is mounted and started is undone when the command is ended, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    where = site_at(Stack(layout_of(options.at), _say)) if options.at else open_site(say=_say, disks=disks)
+    with where as site, tempfile.TemporaryDirectory() as folder:
         trial = Trial(site, Path(folder), options.rate, dice)
         failed = [name for name in options.names if not trial.of(known[name])]
     _say(f"{len(options.names) - len(failed)} of {len(options.names)} faults were made and left the ledger right")

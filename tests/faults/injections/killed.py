@@ -127,6 +127,7 @@ KILLS = (
     Kill("F2", "kill_broker", "kafka"),
     Kill("F4", "kill_jobmanager", "jobmanager"),
     Kill("F5", "kill_postmaster", "postgres"),
+    Kill("F5", "kill_connect", "connect"),
     Kill("F6", "kill_redis", "redis"),
     Kill("F5", "kill_writer", "writer"),
     Kill("F5", "kill_compactor", "compact"),

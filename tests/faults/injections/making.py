@@ -88,3 +88,10 @@ def programs_tree(site: Site, name: str) -> tuple[int, ...]:
     """A program's process and all below it: Postgres is a family."""
     pid = site.pid(name)
     return (pid, *children(pid))
+
+
+def since(log: Path, read_bytes: int) -> str:
+    """What was logged after its first so many bytes; all of it where it was rotated meanwhile."""
+    with log.open("rb") as file:
+        file.seek(read_bytes if log.stat().st_size >= read_bytes else 0)
+        return file.read().decode(errors="replace")

@@ -1,0 +1,179 @@
+"""Disks: full and freed, without power and back. Only of data folders that `open_site(disks=…)` put on small disks."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import struct
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from infra.local.programs import JOBS
+from tests.faults.fault import NotInjected
+from tests.faults.injections.making import children, lives, made, since
+from tests.faults.site import mount, unmount
+
+if TYPE_CHECKING:
+    import random
+    from pathlib import Path
+
+    from tests.faults.fault import Disk, Injected, Site
+
+_USERS: Final = {"postgres": "postgres", "kafka": "kafka", "outbox": "gateway"}
+"""Disk → the program that writes to it."""
+_FULL_S: Final = (10.0, 25.0)
+_DARK_S: Final = (1.0, 5.0)
+_NOTICED_WITHIN_S: Final = 60.0
+_BLOCK_BYTES: Final = 4_096
+_COMPLAINT: Final = "No space left on device"
+# EXT4_IOC_SHUTDOWN = _IOR('X', 125, __u32): from now on nothing reaches the disk, the journal's own log included.
+_SHUTDOWN: Final = 0x8004587D
+_WITHOUT_LOG_FLUSH: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class FillDisk:
+    """A disk has no free block left for 10 to 25 seconds after its program noticed; then it is freed."""
+
+    disk: str
+    code: str = "F9"
+
+    @property
+    def name(self) -> str:
+        """Named after the disk."""
+        return f"disk_full_{self.disk}"
+
+    def inject(self, site: Site, dice: random.Random) -> Injected:
+        """Fill, wait until it hurt, free; ready again when this returns, without anybody's help."""
+        disk, program = _disk(site, self.disk), _USERS[self.disk]
+        pid, began_ns = site.pid(program), time.time_ns()
+        log = site.layout.logs / f"{program}.log"
+        read_bytes = log.stat().st_size
+        ballast = disk.mount / "ballast"
+        try:
+            filled_bytes = _fill(ballast)
+            noticed_s = self._noticed(log, read_bytes, ballast=ballast)
+            time.sleep(dice.uniform(*_FULL_S))
+        finally:
+            ballast.unlink(missing_ok=True)
+        full_s = (time.time_ns() - began_ns) / 1e9
+        took_s = site.healed(program, *(JOBS if site.runs("price_job") else ()))
+        died = "it had died and was started again" if site.pid(program) != pid else "it never died"
+        detail = (
+            f"{filled_bytes >> 20} MiB of ballast, no free block for {full_s:.1f} s; the program met it after"
+            f" {noticed_s:.1f} s; {died}; ready {took_s:.1f} s after the disk was freed"
+        )
+        return made(self, self.disk, began_ns, detail)
+
+    def _noticed(self, log: Path, read_bytes: int, *, ballast: Path) -> float:
+        began_s = time.monotonic()
+        while time.monotonic() - began_s < _NOTICED_WITHIN_S:
+            if _COMPLAINT in since(log, read_bytes):
+                return time.monotonic() - began_s
+            time.sleep(0.2)
+            # What the program itself freed is taken too.
+            _fill(ballast)
+        message = f"{self.disk}: the disk was full for {_NOTICED_WITHIN_S:.0f} s and {log.name} has no {_COMPLAINT!r}"
+        raise NotInjected(message)
+
+
+def _fill(ballast: Path) -> int:
+    """Take every free block; how large the ballast is then."""
+    with ballast.open("ab") as file:
+        room = os.statvfs(ballast)
+        free_bytes = room.f_bavail * room.f_frsize
+        try:
+            if free_bytes > _BLOCK_BYTES:
+                os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), free_bytes - _BLOCK_BYTES)
+            file.seek(0, os.SEEK_END)
+            while True:
+                os.write(file.fileno(), bytes(_BLOCK_BYTES))
+        except OSError:
+            return ballast.stat().st_size
+
+
+@dataclass(frozen=True, slots=True)
+class CutPower:
+    """The power of one server and of its disk fails at one instant: what was not synced is gone."""
+
+    disk: str
+    code: str = "F8"
+
+    @property
+    def name(self) -> str:
+        """Named after the disk."""
+        return f"power_cut_{self.disk}"
+
+    def inject(self, site: Site, dice: random.Random) -> Injected:
+        """Dark for a few seconds, then started again on what had reached the disk."""
+        disk, program = _disk(site, self.disk), _USERS[self.disk]
+        began_ns = time.time_ns()
+        pids = _stand_still(site, program)
+        how = _cut(disk)
+        # Supervisor takes it for stopped, so that it does not start it on a disk without power.
+        stopping = threading.Thread(target=site.stack.supervision.stop_program, args=(program,))
+        stopping.start()
+        site.wait_until(lambda: site.stack.supervision.process(program).state == "STOPPING", "supervisor to stop it")
+        for pid in pids:
+            if lives(pid):
+                os.kill(pid, signal.SIGKILL)
+        stopping.join()
+        site.wait_until(lambda: not any(map(lives, pids)), f"{program} to be dead")
+        _off_and_on(disk, how)
+        time.sleep(dice.uniform(*_DARK_S))
+        site.stack.supervision.start_program(program)
+        took_s = site.healed(program, *(JOBS if site.runs("price_job") else ()))
+        detail = f"{len(pids)} processes and their disk at one instant, by {how}; ready {took_s:.1f} s after the start"
+        return made(self, self.disk, began_ns, detail)
+
+
+def _stand_still(site: Site, program: str) -> list[int]:
+    """Freeze a program and all below it; nothing it still wants to say is said."""
+    first = site.pid(program)
+    os.kill(first, signal.SIGSTOP)
+    pids = [first, *children(first)]
+    for pid in pids[1:]:
+        if lives(pid):
+            os.kill(pid, signal.SIGSTOP)
+    return pids
+
+
+def _cut(disk: Disk) -> str:
+    """From now on nothing is written to the disk."""
+    folder = os.open(disk.mount, os.O_RDONLY)
+    try:
+        fcntl.ioctl(folder, _SHUTDOWN, struct.pack("I", _WITHOUT_LOG_FLUSH))
+    except OSError:
+        # Where the kernel refuses: the disk as it is now, to go on from.
+        shutil.copyfile(disk.image, disk.image.with_suffix(".copy"))
+        return "a copy of the disk"
+    finally:
+        os.close(folder)
+    return "the file system's shutdown without a flush"
+
+
+def _off_and_on(disk: Disk, how: str) -> None:
+    unmount(disk)
+    if how == "a copy of the disk":
+        disk.image.with_suffix(".copy").rename(disk.image)
+    mount(disk)
+
+
+def _disk(site: Site, name: str) -> Disk:
+    if name not in site.disks:
+        message = f"{name}: is on no disk of its own; open the site with disks={{{name!r}: 0}}"
+        raise NotInjected(message)
+    return site.disks[name]
+
+
+DISKS = (
+    FillDisk("postgres"),
+    FillDisk("kafka"),
+    FillDisk("outbox"),
+    CutPower("postgres"),
+    CutPower("kafka"),
+)
