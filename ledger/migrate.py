@@ -22,6 +22,8 @@ _ROLES: Final = (
     ("gateway", sql.SQL("LOGIN")),
     ("pricing", sql.SQL("LOGIN")),
     ("archive", sql.SQL("LOGIN")),
+    ("watcher", sql.SQL("LOGIN")),
+    ("capture", sql.SQL("LOGIN REPLICATION")),
 )
 
 
@@ -60,8 +62,12 @@ def _create_roles(connection: Admin) -> None:
     # Exclusion constraints compare texts and ranges together; making an extension is not the owner's to do.
     connection.execute("CREATE EXTENSION IF NOT EXISTS btree_gist")
     connection.execute("GRANT CREATE, USAGE ON SCHEMA public TO owner")
+    # A publication belongs to the database, not to a schema.
+    database = sql.Identifier(connection.info.dbname)
+    connection.execute(sql.SQL("GRANT CREATE ON DATABASE {} TO owner").format(database))
     connection.execute(
-        "GRANT USAGE ON SCHEMA public TO writer, app, analyst, features, keeper, gateway, pricing, archive"
+        "GRANT USAGE ON SCHEMA public TO writer, app, analyst, features, keeper, gateway, pricing, archive, capture, "
+        "watcher"
     )
     connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     # A writer that hangs must not hold the locks of its transaction.

@@ -13,7 +13,7 @@ from tokenledger.normalise.envelope import Envelope
 from tokenledger.records import Anomaly, PricedCall, RawEvent, Reason, Rejected
 from tokenledger.records.features import FeatureWindow
 from tokenledger.records.meters import METERS
-from tokenledger.records.topics import TOPICS
+from tokenledger.records.topics import CAPTURED, TOPICS
 
 _OPENING = """\
 # Fields
@@ -29,6 +29,7 @@ def glossary() -> str:
     sections = [
         _OPENING,
         _topics(),
+        _captured(),
         *(_record(record) for record in records),
         _raw_headers(),
         _rejected_headers(),
@@ -108,6 +109,12 @@ def _topics() -> str:
     ]
     head = ("topic", "one record is", "key", "partitions", "kept, days")
     return _section("Topics", "Kafka topics.", head=head, rows=rows)
+
+
+def _captured() -> str:
+    rows = [(f"`{topic.name}`", topic.meaning, topic.key, str(topic.partitions)) for topic in CAPTURED]
+    meaning = "Written by Debezium, as JSON; the newest record of each key is kept for ever."
+    return _section("Topics of changes", meaning, head=("topic", "one record is", "key", "partitions"), rows=rows)
 
 
 def _raw_headers() -> str:

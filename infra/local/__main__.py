@@ -80,12 +80,13 @@ def _status(stack: Stack, _: argparse.Namespace) -> int:
         if process.name in on_request and process.state == "STOPPED":
             continue
         is_ready = stack.ready(process.name)
-        all_ready &= is_ready
+        all_ready &= is_ready or process.name in unawaited
         for_s = int(time.time()) - process.started_at_s if process.pid else 0
         state = "ready" if is_ready else f"NOT READY ({process.state})"
         print(f"{process.name:<13} {state:<22} pid {process.pid:<8} for {for_s} s")
         if not is_ready:
             print(stack.failure(process.name), end="")
+    unawaited = {program.name for program in stack.programs() if not program.awaited}
     return 0 if all_ready else 1
 
 

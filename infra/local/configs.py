@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from infra.local import connect
+from infra.local.backup import archive_command
 from infra.local.layout import HOST, Layout
 from infra.local.programs import Program, supervised
 from infra.local.redis import redis_conf
@@ -22,6 +24,8 @@ def rendered(layout: Layout, programs: Iterable[Program], *, flink_shipped: str)
     return {
         config / "kafka.properties": kafka_properties(layout),
         config / "kafka-log4j2.properties": LOG4J2,
+        config / "connect.properties": properties(connect.worker(layout)),
+        config / "configuration.properties": properties(connect.connector(layout)),
         config / "postgresql.conf": postgresql_conf(layout),
         config / "pg_hba.conf": PG_HBA,
         config / "flink" / "config.yaml": flink_config(layout, flink_shipped),
@@ -103,6 +107,12 @@ def postgresql_conf(layout: Layout) -> str:
         "maintenance_work_mem": "128MB",
         "max_connections": 60,
         "wal_level": "logical",
+        "archive_mode": "on",
+        "archive_command": archive_command(layout),
+        # Kafka has what the ledger lost with the last minutes; what people entered in them stands nowhere else.
+        "archive_timeout": "1min",
+        # Whoever reads the log of changes and stays away costs that much disk, not all of it.
+        "max_slot_wal_keep_size": "1GB",
         "max_wal_size": "4GB",
         "min_wal_size": "256MB",
         "checkpoint_timeout": "15min",

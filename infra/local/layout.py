@@ -32,6 +32,7 @@ class Ports:
     kafka_controller: int
     postgres: int
     flink_rest: int
+    connect: int
     flink_jobmanager_rpc: int
     flink_jobmanager_blob: int
     flink_taskmanager_rpc: int

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.local import configs, redis
+from infra.local.connect import ROLE as CAPTURE
 from infra.local.layout import SUPERUSER
 from infra.local.machine import Missing, postgres_account
 from ledger.lake.consent import EXAMPLE
@@ -34,7 +35,8 @@ class PreparationFailed(Exception):  # noqa: N818 - it reads as what it says
 def folders(layout: Layout) -> None:
     """Make every folder of the stack; Postgres's belong to the account it runs as."""
     layout.run.mkdir(mode=0o755, parents=True, exist_ok=True)
-    for folder in (layout.config, layout.logs, layout.data, layout.data / "kafka", layout.run / "flink"):
+    data = [layout.data / name for name in ("kafka", "connect")]
+    for folder in (layout.config, layout.logs, *data, layout.run / "flink"):
         folder.mkdir(parents=True, exist_ok=True)
     for folder in (layout.data / "postgres", layout.postgres_socket):
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -82,7 +84,8 @@ def secrets(layout: Layout) -> None:
     layout.secrets.mkdir(mode=0o700, exist_ok=True)
     passwords = {user: _secret(layout.secrets / f"redis-{user}") for user in redis.USERS}
     write_private(layout.config / "redis-users.acl", redis.users_acl(passwords))
-    _secret(layout.secrets / "api-keys")
+    for name in ("api-keys", f"postgres-{CAPTURE}"):
+        _secret(layout.secrets / name)
 
 
 def _secret(path: Path) -> str:

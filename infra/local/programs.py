@@ -35,6 +35,8 @@ class Program:
     """Whether it may start before the others are ready."""
     on_request: bool = False
     """Whether it starts only when it is named."""
+    awaited: bool = True
+    """Whether the stack is up only when it is ready; nothing waits for the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,7 @@ def programs(layout: Layout, machine: Machine) -> tuple[Program, ...]:
             # Longer than the calls in flight may take.
             stop_wait_s=40,
         ),
+        _connect(layout, machine),
         _decide(layout),
     )
 
@@ -158,6 +161,29 @@ def _kafka(layout: Layout, machine: Machine) -> Program:
             f"{layout.lib / 'kafka'}/*",
             "kafka.Kafka",
             str(layout.config / "kafka.properties"),
+        ),
+    )
+
+
+def _connect(layout: Layout, machine: Machine) -> Program:
+    """What it does is done without it too, some seconds later."""
+    return Program(
+        name="connect",
+        awaited=False,
+        command=(
+            f"{machine.java_home}/bin/java",
+            "-Xms64m",
+            "-Xmx256m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "-XX:+ExitOnOutOfMemoryError",
+            "-Djava.awt.headless=true",
+            f"-Dlog4j2.configurationFile={layout.config / 'kafka-log4j2.properties'}",
+            "-cp",
+            f"{layout.lib / 'connect'}/*",
+            "org.apache.kafka.connect.cli.ConnectStandalone",
+            str(layout.config / "connect.properties"),
+            str(layout.config / "configuration.properties"),
         ),
     )
 

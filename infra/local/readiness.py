@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from redis import Redis, RedisError
 
 from infra.local.airflow import NAMES as AIRFLOW
+from infra.local.connect import CONNECTOR
 from infra.local.layout import HOST, SUPERUSER
 from infra.local.programs import JOBS, TASKMANAGERS
 
@@ -121,6 +122,17 @@ def airflow(layout: Layout, name: str, *, started_at_s: int) -> bool:
     return alive and datetime.fromisoformat(str(said_at)).timestamp() >= started_at_s
 
 
+def connect(layout: Layout) -> bool:
+    """The connector and its task run."""
+    url = f"http://{HOST}:{layout.ports.connect}/connectors/{CONNECTOR}/status"
+    try:
+        with urllib.request.urlopen(url, timeout=_ANSWER_WITHIN_S) as reply:
+            status: dict[str, Any] = json.load(reply)
+    except (OSError, urllib.error.URLError, json.JSONDecodeError):
+        return False
+    return [part["state"] for part in (status["connector"], *status["tasks"])] == ["RUNNING", "RUNNING"]
+
+
 def gateway(layout: Layout) -> bool:
     """It takes calls: keys and budgets are loaded, and the outbox has room."""
     try:
@@ -159,6 +171,7 @@ _CHECKS: Mapping[str, Callable[[Layout], bool]] = {
     "shipper": lambda layout: _listens(layout.ports.shipper_metrics),
     "archive": lambda layout: _listens(layout.ports.archive_metrics),
     "gateway": gateway,
+    "connect": connect,
     "decide": decide,
     "pusher": lambda layout: _listens(layout.ports.pusher_metrics),
 }

@@ -98,17 +98,27 @@ without_a_system_cluster() {
 pom_hash() { sha256sum infra/local/pom.xml | cut -c1-16; }
 jars_are_there() { [[ -e $STAMPS/jars-$(pom_hash) ]]; }
 
+# Jars that did not change stay the files they are: a stack that runs loads classes from them.
 copy_jars() {
   jars_are_there && return
-  local profile
-  for profile in kafka flink; do
+  local profile folder fresh="$LOCAL/lib/fresh"
+  for profile in kafka connect debezium flink; do
     say maven "copying the $profile jars"
-    rm -rf "$LOCAL/lib/$profile"
+    folder="$LOCAL/lib/$profile"
+    # Connect loads a plugin from a folder below the one it is told.
+    if [[ $profile == debezium ]]; then folder="$LOCAL/lib/plugins/debezium"; fi
+    rm -rf "$fresh"
     mvn -q -B -ntp -f infra/local/pom.xml -P "$profile" dependency:copy-dependencies \
-      -DincludeScope=runtime -DoutputDirectory="$LOCAL/lib/$profile" >"$LOCAL/maven.log" 2>&1 ||
+      -DincludeScope=runtime -DoutputDirectory="$fresh" >"$LOCAL/maven.log" 2>&1 ||
       fail "maven could not get the $profile jars; the end of $LOCAL/maven.log:
 $(tail -n 15 "$LOCAL/maven.log")"
+    if ! diff -rq "$fresh" "$folder" >/dev/null 2>&1; then
+      mkdir -p "${folder%/*}"
+      rm -rf "$folder"
+      mv "$fresh" "$folder"
+    fi
   done
+  rm -rf "$fresh"
   touch "$STAMPS/jars-$(pom_hash)"
 }
 

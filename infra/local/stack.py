@@ -14,6 +14,7 @@ from psycopg import sql
 from infra.local import airflow_preparation, failure, preparation, readiness, savepoint, topics
 from infra.local.airflow import NAMES as AIRFLOW
 from infra.local.airflow import airflow_programs
+from infra.local.connect import ROLE as CAPTURE
 from infra.local.layout import DATABASE, SUPERUSER, Layout
 from infra.local.machine import inspect
 from infra.local.programs import JOBS, TASKMANAGERS, Program, programs
@@ -58,7 +59,11 @@ class Stack:
                 # A submission is mostly the start of a client's JVM: all of them at once.
                 for job in wanted.intersection(JOBS):
                     supervision.start_program(job)
-            self._start(supervision, program)
+            if program.awaited or only:
+                self._start(supervision, program)
+            else:
+                supervision.start_program(program.name)
+                self.say(f"{program.name:<13} starting")
         self._tell_clients()
         self.say(f"up            in {time.monotonic() - started_at:.1f} s")
 
@@ -161,6 +166,7 @@ class Stack:
             # Before anything that logs in: the price job follows the ledger's prices, and it starts before the writer.
             self._database()
             self._migrate()
+            self._password(CAPTURE)
 
     def _tell_clients(self) -> None:
         """Where `tokenledger send`, `costs` and `verify` find this stack."""
@@ -186,6 +192,13 @@ class Stack:
             if found is None:
                 connection.execute(sql.SQL("create database {}").format(sql.Identifier(DATABASE)))
                 self.say(f"postgres      database {DATABASE} created")
+
+    def _password(self, role: str) -> None:
+        """Of a role that comes over TCP; set again each time, for the file is what counts."""
+        password = (self.layout.secrets / f"postgres-{role}").read_text(encoding="utf-8")
+        with psycopg.connect(self.layout.dsn(SUPERUSER), autocommit=True) as connection:
+            statement = sql.SQL("alter role {} password {}").format(sql.Identifier(role), sql.Literal(password))
+            connection.execute(statement)
 
     def _migrate(self) -> None:
         started_at = time.monotonic()
@@ -237,6 +250,7 @@ _START_ORDER = {
             "pusher",
             "shipper",
             "gateway",
+            "connect",
             "decide",
             *AIRFLOW,
         ),

@@ -11,7 +11,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # it re-export
     ResourceType,
 )
 
-from tokenledger.records.topics import TOPICS, Topic
+from tokenledger.records.topics import CAPTURED, TOPICS, Topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,11 +24,12 @@ def ensure(bootstrap: str) -> tuple[list[str], list[str]]:
     # Its own words about how it ends are of no use to who types `make up`.
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 3})
     there = admin.list_topics(timeout=_ANSWER_WITHIN_S).topics
-    missing = [topic for topic in TOPICS if topic.name not in there]
+    wanted = (*TOPICS, *CAPTURED)
+    missing = [topic for topic in wanted if topic.name not in there]
     if missing:
         _create(admin, missing)
     partitions = {name: len(metadata.partitions) for name, metadata in there.items()}
-    kept = [topic for topic in TOPICS if topic.name in there]
+    kept = [topic for topic in wanted if topic.name in there]
     differences = [line for topic in kept for line in _differences(admin, topic, partitions)]
     return [topic.name for topic in missing], differences
 

@@ -35,8 +35,8 @@ class RunningStack:
         return self.stack.layout
 
     def names(self) -> list[str]:
-        """The programs of `up`, in start order."""
-        return [program.name for program in self.stack.programs() if not program.on_request]
+        """The programs that `up` waits for, in start order."""
+        return [program.name for program in self.stack.programs() if program.awaited and not program.on_request]
 
     def pid(self, name: str) -> int:
         """The program's process, 0 while it has none."""

@@ -49,5 +49,28 @@ FEATURES: Final = Topic(
     config=_config(2),
 )
 
+# Whoever follows has the whole table from Postgres; the records say that there is something new, and are kept for who
+# wants to look.
+_COMPACTED: Final = {"cleanup.policy": "compact", "max.message.bytes": str(_MAX_BYTES)}
+CONFIGURATION: Final = tuple(
+    Topic(
+        name=f"cfg.public.{table}",
+        meaning=f"a row of the ledger's `{table}`, as it was committed",
+        partitions=1,
+        key="primary key, as JSON",
+        config=_COMPACTED,
+    )
+    for table in ("tenants", "contracts", "prices", "aliases")
+)
+HEARTBEAT: Final = Topic(
+    name="__debezium-heartbeat.cfg",
+    meaning="a sign of life of what reads Postgres's log of changes",
+    partitions=1,
+    key="the connector, as JSON",
+    config=_COMPACTED,
+)
+
 TOPICS: Final = (RAW, PRICED, REJECTED, FEATURES)
-"""What `make up` creates."""
+"""Topics of our own records."""
+CAPTURED: Final = (*CONFIGURATION, HEARTBEAT)
+"""Topics that Debezium writes."""
