@@ -44,7 +44,7 @@ with described(
             "--datasets": "$TOKENLEDGER_DATASETS",
             "--models": "$TOKENLEDGER_MODELS/router",
         },
-        nothing_status=1,
+        nothing_status=3,
         task_id="train",
         pool="heavy",
         outlets=[ROUTER_CANDIDATE],

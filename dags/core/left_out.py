@@ -114,8 +114,9 @@ def too_long(attempt: Attempt, filters: Filters) -> Reason | None:
 def _scored_too_low(attempt: Attempt, filters: Filters) -> Reason | None:
     score = attempt.score
     if filters.checks:
-        if score is None or not set(filters.checks) <= set(score.checked):
+        if score is None:
             return Reason.NOT_SCORED
+        # A check that does not apply was not made: a chat without tools has no tool call to fail.
         if set(filters.checks) & set(score.failed):
             return Reason.FAILED_CHECK
     if filters.least_judge is not None:

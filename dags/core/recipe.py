@@ -9,10 +9,12 @@ from typing import Final, Literal
 
 import msgspec
 
-RULES: Final = "1"
+RULES: Final = "2"
 """Version of the rules in this folder. Raise it when they make other bytes of the same rows."""
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+CHECKS: Final = ("answered", "finished", "length", "refusal", "language", "schema", "tool_calls", "readable")
+"""Checks a recipe may ask for; a test holds them equal to those that are made."""
 _ENDED: Final = ("stop", "end_turn", "stop_sequence", "tool_calls", "tool_use", "STOP", "COMPLETE", "eos")
 
 
@@ -39,7 +41,7 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     finish_reasons: tuple[str, ...] = _ENDED
     """Only answers that ended so: one that was cut off teaches to stop in the middle."""
     checks: tuple[str, ...] = ()
-    """Checks (`tokenledger score`) an answer must have passed; one that was not checked is left out."""
+    """Checks (`tokenledger score`) an answer must not have failed; one that was not scored is left out."""
     least_judge: float | None = None
     """Least score by the judge; an answer without one is left out."""
     least_chars: int = 1
@@ -164,6 +166,10 @@ def recipe(text: str, *, where: str) -> Recipe:
 def _wrong(given: Recipe) -> list[str]:
     checks = (
         (_NAME.fullmatch(given.name), f"name is {given.name!r}; write lower-case letters, digits, '.', '_' and '-'"),
+        (
+            set(given.filters.checks) <= set(CHECKS),
+            f"filters.checks has {', '.join(sorted({*given.filters.checks} - {*CHECKS}))}; known: {', '.join(CHECKS)}",
+        ),
         (given.consent.tenants, "consent.tenants is empty; name the tenants that agreed"),
         (0 < given.duplicates.threshold <= 1, f"duplicates.threshold is {given.duplicates.threshold}; it is in (0, 1]"),
         (

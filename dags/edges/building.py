@@ -54,6 +54,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
 
 def build(recipe: Recipe, places: Places, *, window: io.Window, memory: str = MEMORY) -> Built:
     """The version that the recipe makes of what is in the lake now."""
+    _there_are_scores(recipe, places.scores)
     held, against = _held(recipe, places.datasets)
     usable = _Usable(recipe.consent, erased(places.datasets))
     with workshop(places.datasets) as own, sorter(own, memory=memory) as sorted_:
@@ -91,6 +92,19 @@ def build(recipe: Recipe, places: Places, *, window: io.Window, memory: str = ME
         return Built(manifest=manifest, new=new, counts=dict(counts))
 
 
+def _there_are_scores(recipe: Recipe, scores: Path | None) -> None:
+    """Raises ValueError where the recipe asks for scores and nothing was ever scored: nothing could pass."""
+    now = stored.current(scores) if scores is not None else stored.Current()
+    asked = {
+        "filters.checks": (recipe.filters.checks, now.checks, "tokenledger score run"),
+        "filters.least_judge": (recipe.filters.least_judge, now.judge, "tokenledger score run --judge URL"),
+    }
+    for field, (wanted, there, command) in asked.items():
+        if wanted and there is None:
+            where = f"{scores} has no such scores" if scores is not None else "no scores were named (--scores DIR)"
+            raise ValueError(f"{recipe.name}: {field} asks for scores, and {where}; `{command}` makes them")
+
+
 def _keep_scores(sorted_: Sorter, scores: Path | None) -> None:
     now = stored.current(scores) if scores is not None else stored.Current()
     place = scores or Path()
@@ -113,6 +127,8 @@ def _source(sorted_: Sorter, usable: "_Usable", *, recipe: Recipe, window: io.Wi
             counts[f"{_SEEN}{why}"] += 1
             continue
         calls += 1
+        if score[0] is None:
+            counts[f"{_SEEN}calls without scores"] += 1
         digest.update(own)
         digest.update(msgspec.msgpack.encode(score))
     return Source(

@@ -10,9 +10,11 @@ import pytest
 
 from dags import io
 from dags.core import words
+from dags.core.checks import Rules
 from dags.core.recipe import Recipe
-from dags.edges import building, versions
+from dags.edges import building, scoring, versions
 from dags.edges.building import Built, Places
+from dags.edges.scoring import Asked
 from ledger.lake.reading import write_texts
 from tests.dags.captured import DAY_US, START_US, escalated, lake_of, rules, talk, text
 from tokenledger.cli import main
@@ -46,6 +48,38 @@ def rows_and_sides(folder: Path, built: Built, *, datasets: str = "datasets") ->
     """Row → its file."""
     assert built.manifest is not None
     return {row["row_id"]: row["file"] for row in versions.index(folder / datasets, built.manifest)}
+
+
+def scored(folder: Path) -> Path:
+    """Scores of the lake beside it."""
+    scoring.score(Asked(lake=folder / "lake", scores=folder / "scores", window=ALL, rules=Rules()))
+    return folder / "scores"
+
+
+GOOD = rules("[filters]\nchecks = ['refusal', 'tool_calls']")
+
+
+def test_filters_on_checks_go_by_what_was_scored(tmp_path: Path) -> None:
+    refused = text(900, asked="How old is the bridge?", said="I'm sorry, but I can't help with that.")
+    lake_of(tmp_path / "lake", [*talk(10), refused])
+    places = Places(lake=tmp_path / "lake", datasets=tmp_path / "datasets", scores=scored(tmp_path))
+    lake_of(tmp_path / "lake", [text(901, asked="Is it new?", said="It is not.")], first_offset=100)
+
+    built = building.build(GOOD, places, window=ALL)
+
+    found = {name: count for name, count in built.counts.items() if "left out" in name or "scores" in name}
+    assert found == {"chat left out: failed_check": 1, "chat left out: not_scored": 1, "seen: calls without scores": 1}
+    assert len(rows_and_sides(tmp_path, built)) == 10
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_recipe_that_asks_for_scores_is_refused_while_nothing_was_scored(tmp_path: Path, *, named: bool) -> None:
+    lake_of(tmp_path / "lake", list(talk(3)))
+    scores = tmp_path / "scores" if named else None
+    places = Places(lake=tmp_path / "lake", datasets=tmp_path / "datasets", scores=scores)
+
+    with pytest.raises(ValueError, match=r"made: filters\.checks asks for scores, .*`tokenledger score run`"):
+        building.build(GOOD, places, window=ALL)
 
 
 MIXED = rules("[preferences]\n[balance]\nmost_rows = 100")

@@ -244,28 +244,19 @@ def retrain(folder: Path, *words: str) -> int:
     return main(["retrain", *words, "--models", str(folder / "models")])
 
 
+def trained(folder: Path, learned: Path, golden: Path, *, draws: int = 50) -> int:
+    """`tokenledger retrain run` with two tiers."""
+    files = "--pairs", str(learned), "--golden", str(golden)
+    return retrain(folder, "run", *files, "--tier", "small", "--tier", "large", "--draws", str(draws), "--json")
+
+
 def test_a_candidate_is_registered_and_serves_only_when_somebody_promotes_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    learned, golden = (
-        csv_of(tmp_path / "learned.csv", count=300, seed=1),
-        csv_of(tmp_path / "golden.csv", count=200, seed=2),
-    )
-    words = [
-        "run",
-        "--pairs",
-        str(learned),
-        "--golden",
-        str(golden),
-        "--tier",
-        "small",
-        "--tier",
-        "large",
-        "--draws",
-        "50",
-    ]
+    learned = csv_of(tmp_path / "learned.csv", count=300, seed=1)
+    golden = csv_of(tmp_path / "golden.csv", count=200, seed=2)
 
-    status = retrain(tmp_path, *words, "--json")
+    status = trained(tmp_path, learned, golden)
 
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     version = told["candidate"]["version"]
@@ -275,7 +266,7 @@ def test_a_candidate_is_registered_and_serves_only_when_somebody_promotes_it(
     assert promoted(tmp_path / "models") == version
     [entry] = [json.loads(line) for line in (tmp_path / "models" / "promotions.jsonl").read_text().splitlines()]
     assert (entry["by"], entry["why"], entry["version"], entry["before"]) == ("ann", "better", version, None)
-    assert retrain(tmp_path, *words) == 0
+    assert trained(tmp_path, learned, golden) == 0
     assert retrain(tmp_path, "promote", version, "--by", "ann", "--why", "again") == 0
     assert len((tmp_path / "models" / "promotions.jsonl").read_text().splitlines()) == 1
 
@@ -285,24 +276,11 @@ def test_a_candidate_that_is_wrong_on_golden_pairs_is_not_promoted_unless_somebo
 ) -> None:
     learned = csv_of(tmp_path / "learned.csv", count=120, seed=3)
     golden = csv_of(tmp_path / "golden.csv", count=150, seed=4, signal=-0.9)
-    words = [
-        "run",
-        "--pairs",
-        str(learned),
-        "--golden",
-        str(golden),
-        "--tier",
-        "small",
-        "--tier",
-        "large",
-        "--draws",
-        "50",
-    ]
 
-    assert retrain(tmp_path, *words) == 1
-    version = capsys.readouterr().out.splitlines()[-1]
+    assert trained(tmp_path, learned, golden) == 3
+    version = json.loads(capsys.readouterr().out.splitlines()[-1])["candidate"]["version"]
 
-    assert retrain(tmp_path, "promote", version, "--by", "ann", "--why", "hope") == 1
+    assert retrain(tmp_path, "promote", version, "--by", "ann", "--why", "hope") == 3
     assert promoted(tmp_path / "models") is None
     assert retrain(tmp_path, "promote", version, "--by", "ann", "--why", "hope", "--unfit") == 0
     assert promoted(tmp_path / "models") == version
@@ -314,20 +292,7 @@ def test_golden_prompts_are_never_trained_on(tmp_path: Path, capsys: pytest.Capt
     golden = tmp_path / "golden.csv"
     golden.write_text("".join(lines[:121]))
 
-    retrain(
-        tmp_path,
-        "run",
-        "--pairs",
-        str(both),
-        "--golden",
-        str(golden),
-        "--tier",
-        "small",
-        "--tier",
-        "large",
-        "--draws",
-        "20",
-    )
+    trained(tmp_path, both, golden, draws=20)
 
     assert "trained on 80 pairs, judged on 120" in capsys.readouterr().out
 

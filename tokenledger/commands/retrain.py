@@ -7,7 +7,7 @@ Promoting it is somebody's step of its own, and is logged.
 
 Pairs are a dataset of kind `router_pairs`, or a CSV file. docs/drift.md.
 
-exit status: 0 done: it may be promoted, or is; 1 it may not; 2 it could not be done. The last line of `run` is the
+exit status: 0 done: it may be promoted, or is; 2 it could not be done; 3 it may not. The last line of `run` is the
 version; with --json, one JSON object.
 """
 
@@ -34,7 +34,8 @@ from serving.router.pairs import Columns, Pair
 from tokenledger.commands.places import place
 
 _DONE: Final = 0
-_UNFIT: Final = 1
+_UNFIT: Final = 3
+"""Not 1: that is how Python ends when something is broken, which no DAG may take for a verdict."""
 _MODELS: Final = Path("models") / "router"
 _CANDIDATES: Final = "candidates"
 _PROMOTIONS: Final = "promotions.jsonl"

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dags.core.attempts import Attempt, Score, read
+from dags.core.checks import NAMES
 from dags.core.left_out import Reason, Whose, without_consent
 from dags.core.made import CHAT, EVAL, PAIR, PREFERENCE, Candidate, Left, made
 from dags.core.recipe import Consent, Recipe
@@ -144,7 +145,6 @@ def test_a_judge_that_thinks_less_of_the_cheap_answer_lets_the_pair_through() ->
         ("", {"said": ""}, Reason.TOO_SHORT),
         ("most_chars = 10", {}, Reason.TOO_LONG),
         ("checks = ['refusal']", {}, Reason.NOT_SCORED),
-        ("checks = ['refusal']", {"score": Score(checked=("length",))}, Reason.NOT_SCORED),
         ("checks = ['refusal']", {"score": Score(checked=("refusal",), failed=("refusal",))}, Reason.FAILED_CHECK),
         ("least_judge = 4", {"score": Score()}, Reason.NOT_SCORED),
         ("least_judge = 4", {"score": Score(judge=3.0)}, Reason.LOW_SCORE),
@@ -155,6 +155,21 @@ def test_an_answer_that_is_not_good_enough_is_left_out_for_one_reason(
     lines: str, facts: dict[str, Any], reason: Reason
 ) -> None:
     assert only([attempt(1, **facts)], rules(f"[filters]\n{lines}"), CHAT) == Left(kind=CHAT, reason=reason)
+
+
+def test_a_check_that_does_not_apply_keeps_no_answer_out() -> None:
+    """A chat without tools has no tool call that could be wrong; the page's own recipe asks for both."""
+    score = Score(checked=("answered", "refusal"))
+
+    found = only([attempt(1, score=score)], rules("[filters]\nchecks = ['refusal', 'tool_calls']"), CHAT)
+
+    assert isinstance(found, Candidate)
+
+
+def test_a_recipe_may_ask_for_the_checks_there_are_and_no_others() -> None:
+    assert rules(f"[filters]\nchecks = {list(NAMES)}").filters.checks == tuple(NAMES)
+    with pytest.raises(ValueError, match=r"filters\.checks has refusals; known: answered, "):
+        rules("[filters]\nchecks = ['refusals']")
 
 
 def test_an_answer_that_meets_every_wish_is_in() -> None:
