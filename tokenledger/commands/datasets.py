@@ -47,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.add_argument("recipe", type=Path, metavar="RECIPE.toml")
     _takes_datasets(build)
     build.add_argument("--lake", type=Path, default=place("lake"), metavar="DIR", help="default: lake of the stack")
-    build.add_argument("--scores", type=Path, metavar="DIR", help="what `tokenledger score` wrote")
+    build.add_argument(
+        "--scores", type=Path, default=place("scores"), metavar="DIR", help="default: scores of the stack"
+    )
     build.add_argument("--since", metavar="TIME", help="calls from then on: 2026-01-31 or 2026-01-31T16:00:00Z")
     build.add_argument("--until", metavar="TIME", help="calls before then")
     build.add_argument("--memory", default="1GB", metavar="SIZE", help="sort in so much (default: 1GB)")
