@@ -154,6 +154,9 @@ class Proxy:
             await asyncio.gather(self._pass(reader, far_writer, up=True), self._pass(far_reader, writer, up=False))
         except OSError:
             self.counts.resets += 1
+        except asyncio.CancelledError:
+            # The proxy ends, and nobody waits for this.
+            return
         finally:
             self._open -= pair
             for one in pair:

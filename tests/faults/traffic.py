@@ -36,7 +36,9 @@ def shapes(folder: Path) -> tuple[Path, int]:
         if "headers" not in case and "envelope" in case:
             event = {"specversion": "1.0", "id": path.stem, "source": "golden", "type": "llm.call.v1"}
             lines.append(json.dumps(event | {"data": case["envelope"]}))
-    file = folder / "calls.jsonl"
+    # Beside the journals, and none of them.
+    file = folder / "shapes" / "calls.jsonl"
+    file.parent.mkdir(exist_ok=True)
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return file, len(lines)
 

@@ -10,7 +10,6 @@ import argparse
 import random
 import signal
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -44,8 +43,8 @@ def main() -> int:
     # What is mounted and started is undone when the command is ended, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     where = site_at(Stack(layout_of(options.at), _say)) if options.at else open_site(say=_say, disks=disks)
-    with where as site, tempfile.TemporaryDirectory() as folder:
-        trial = Trial(site, Path(folder), options.rate, dice)
+    with where as site:
+        trial = Trial(site, site.layout.root / "journals", options.rate, dice)
         failed = [name for name in options.names if not trial.of(known[name])]
     _say(f"{len(options.names) - len(failed)} of {len(options.names)} faults were made and left the ledger right")
     return 1 if failed else 0
@@ -59,7 +58,9 @@ class Trial:
         self._folder = folder
         self._rate = rate
         self._dice = dice
-        self._journals: list[Path] = []
+        folder.mkdir(exist_ok=True)
+        # What earlier commands sent into the same stack is in its ledger too.
+        self._journals = sorted(folder.glob("*.jsonl"))
 
     def of(self, fault: Fault) -> bool:
         """Whether it was made, healed, and the ledger is right."""
