@@ -4,11 +4,13 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-gateway demo-datasets demo-cascade test check up airflow down status logs bench faults
 
+# What was compiled stays compiled: most of a short run is imports.
+unexport PYTHONDONTWRITEBYTECODE
 # uv from the PATH, else the one `make setup` put into .local/tools. Looked up when used.
 export UV = $(shell command -v uv || echo $(CURDIR)/.local/tools/bin/uv)
 RUN = $(UV) run --no-sync
 STACK = $(RUN) python -m infra.local
-QUICK = tests $(addprefix --ignore=tests/,fuzz conformance integration faults)
+QUICK = -n 2 --dist loadfile -p no:schemathesis tests $(addprefix --ignore=tests/,fuzz conformance integration faults)
 SEED ?= 1
 MINUTES ?= 5
 
@@ -32,7 +34,7 @@ demo-datasets: ## recorded traffic, captured with consent, becomes datasets and 
 	@$(RUN) python -m infra.demo_datasets
 
 test: check ## everything that proves it, with real servers
-	@$(RUN) pytest -n 2 -m slow $(QUICK)
+	@$(RUN) pytest -m slow $(QUICK)
 	@infra/local/setup.sh airflow
 	@$(RUN) pytest tests/fuzz tests/conformance tests/integration
 
@@ -40,7 +42,7 @@ check: setup ## format, lint, types, quick tests; under a minute
 	@$(RUN) ruff format --check .
 	@$(RUN) ruff check .
 	@$(RUN) mypy
-	@$(RUN) pytest -n 2 -m 'not slow' $(QUICK)
+	@$(RUN) pytest -m 'not slow' $(QUICK)
 
 up: setup ## start the stack; resumes after a crash
 	@$(STACK) up

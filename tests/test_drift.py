@@ -47,6 +47,7 @@ def test_psi_and_kl_are_evidently_s_when_it_is_given_the_same_bins(evidently: An
     assert kl(*counted) == pytest.approx(theirs["kl"], rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_empty_bins_count_as_evidently_has_them(evidently: Any) -> None:
     before = pd.Series(["a"] * 50_000 + ["b"] + ["c"] * 50)
     now = pd.Series(["a"] * 500 + ["d"] * 20)
@@ -59,6 +60,7 @@ def test_empty_bins_count_as_evidently_has_them(evidently: Any) -> None:
     assert kl(*counted) == pytest.approx(theirs["kl"], rel=1e-9)
 
 
+@pytest.mark.slow
 @given(counts)
 def test_where_no_bin_is_empty_psi_is_both_entropies_and_kl_is_scipy_s(pair: tuple[list[int], list[int]]) -> None:
     before, now = ([count + 1 for count in one] for one in pair)

@@ -1,6 +1,7 @@
 """Which record of a call counts: hand-made cases, and laws that hold for any set of records in any order."""
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -165,6 +166,7 @@ def test_every_record_has_exactly_one_outcome(records: list[Candidate[PricedCall
     assert sorted(outcomes) == [one.origin for one in records]
 
 
+@pytest.mark.slow
 @given(_records(), st.integers(0, 12))
 def test_merging_in_two_steps_gives_the_same_calls(records: list[Candidate[PricedCall]], cut: int) -> None:
     """What the first step keeps (all that was not dropped) plus the rest decides as the whole does."""
@@ -181,6 +183,7 @@ def test_merging_again_changes_nothing(records: list[Candidate[PricedCall]]) -> 
     ]
 
 
+@pytest.mark.slow
 @given(_records())
 def test_the_winner_is_greater_than_every_loser(records: list[Candidate[PricedCall]]) -> None:
     assert all(call.winner.rank > loser.rank for call in resolve(records) for loser in call.losers)

@@ -243,6 +243,7 @@ def any_window(draw: st.DrawFn) -> FeatureWindow:
     )
 
 
+@pytest.mark.slow
 @given(any_window(), any_window(), any_window())
 def test_merging_in_any_order_and_grouping_gives_the_same_window(
     a: FeatureWindow, b: FeatureWindow, c: FeatureWindow
@@ -255,12 +256,14 @@ def test_merging_in_any_order_and_grouping_gives_the_same_window(
     assert both(both(a, b), c) == both(a, both(b, c)) == merged([c, a, b])
 
 
+@pytest.mark.slow
 @given(st.lists(any_window(), max_size=5), st.sampled_from([1, 5, 60]))
 def test_features_are_finite_and_never_nan(found: list[FeatureWindow], minutes: int) -> None:
     numbers = msgspec.structs.astuple(features(merged(found), span_us=minutes * MINUTE_US))
     assert all(number is None or math.isfinite(number) for number in numbers)
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 3 * 60 * 60), min_size=1, max_size=30), st.integers(1, 29))
 def test_a_log_counted_in_parts_and_merged_is_the_log_counted_at_once(seconds: list[int], cut: int) -> None:
     calls = [ended(ended_at_us=NOON_US - 1_000_000 * second, latency={"total_us": second}) for second in seconds]

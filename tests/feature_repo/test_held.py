@@ -56,6 +56,7 @@ def _batch(told: Sequence[FeatureWindow], span_us: int) -> TrafficFeatures:
     return features(merged, span_us=span_us)
 
 
+@pytest.mark.slow
 @given(_windows, st.booleans())
 def test_running_sums_say_what_a_batch_says(told: list[FeatureWindow], asked_between: bool) -> None:  # noqa: FBT001
     # Of equals the library may take either: here the first counts, so they must not differ.

@@ -153,6 +153,7 @@ def test_a_write_that_was_cut_off_leaves_nothing_a_reader_sees(tmp_path: Path) -
     assert not left.exists()
 
 
+@pytest.mark.slow
 def test_files_of_an_older_version_are_read_and_merged(tmp_path: Path) -> None:
     """One has a feature less, another one more, than the records have today."""
     history = _history(tmp_path)

@@ -210,6 +210,7 @@ TRAFFIC = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(TRAFFIC, st.integers(0, 2**32), st.integers(1, 8))
 def test_any_order_batches_and_restarts_end_in_the_counts_of_the_whole_log(
     traffic: list[tuple[int, int, str, int]], seed: int, size: int

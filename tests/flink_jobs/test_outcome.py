@@ -13,6 +13,7 @@ from tokenledger.records.wire import decode_rejected
 RAW = RawEvent(value=b"{}", headers={"ce_id": b"1", "ce_tenantid": b"t"}, topic="llm.raw.v1", partition=3, offset=9)
 
 
+@pytest.mark.slow
 def test_a_defect_of_ours_becomes_a_rejected_record_that_names_it_without_its_text(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from genai_prices.data import providers
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,6 +72,7 @@ def test_a_stream_reads_as_the_message_it_ends_in(usage: dict[str, Any], earlier
     assert (streamed.status, streamed.response_id) == ("ok", "msg_1")
 
 
+@pytest.mark.slow
 @given(st.lists(usages(), min_size=1, max_size=5))
 def test_iterations_add_up_and_shares_are_a_part_of_the_call(parts: list[dict[str, Any]]) -> None:
     entries = [

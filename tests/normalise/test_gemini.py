@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from genai_prices.data import providers
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +43,7 @@ def usages(draw: st.DrawFn) -> dict[str, Any]:
     return usage | details
 
 
+@pytest.mark.slow
 @given(usages())
 def test_totals_and_leaves_are_those_of_genai_prices(usage: dict[str, Any]) -> None:
     body = {"candidates": [], "usageMetadata": usage, "modelVersion": "gemini-2.5-flash"}
@@ -56,6 +58,7 @@ def test_totals_and_leaves_are_those_of_genai_prices(usage: dict[str, Any]) -> N
     assert call.anomalies == ()
 
 
+@pytest.mark.slow
 @given(usages())
 def test_every_spelling_of_proto_json_says_the_same(usage: dict[str, Any]) -> None:
     names = ["", "TEXT", "IMAGE", "VIDEO", "AUDIO", "DOCUMENT"]
@@ -74,6 +77,7 @@ def test_every_spelling_of_proto_json_says_the_same(usage: dict[str, Any]) -> No
     assert (other.finish_reason, other.input_tokens) == (plain.finish_reason, plain.input_tokens)
 
 
+@pytest.mark.slow
 @given(usages())
 def test_thoughts_among_the_candidates_are_known_by_the_total(usage: dict[str, Any]) -> None:
     """The same answer, counted either way, gives the same leaves."""

@@ -10,6 +10,7 @@ from tokenledger.normalise import normalise
 from tokenledger.records import Call, Reason, Rejected
 
 
+@pytest.mark.slow
 def test_batch_bills_once_at_half() -> None:
     """1,000 x 1.50 + 100 x 7.50 USD per million = 0.00225 USD, once, however often the batch is polled."""
     usage = {"input_tokens": 1000, "output_tokens": 100, "service_tier": "batch"}

@@ -46,6 +46,7 @@ def test_two_rows_overlap_exactly_where_both_could_price_one_call(one: Row, othe
     assert overlap(one, other) == hold_together(one, other)
 
 
+@pytest.mark.slow
 @given(st.lists(rows(), max_size=4))
 @settings(max_examples=50)
 def test_a_book_that_was_built_finds_one_row_or_none(some: list[Row]) -> None:

@@ -37,6 +37,7 @@ def test_cost_is_additive_in_usage_within_one_pico_a_line(
     assert abs(difference) <= sum(len(cost.lines) for cost in (*apart, together))
 
 
+@pytest.mark.slow
 @given(usages, st.sampled_from(["t1", "discounted"]))
 def test_each_line_is_quantity_times_rate_rounded_once_half_to_even(usage: dict[str, int], tenant: str) -> None:
     cost = price_call(make_call(usage, tenant_id=tenant), BOOK)

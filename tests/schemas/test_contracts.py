@@ -37,6 +37,7 @@ def test_a_stale_contract_is_named_with_the_command_that_mends_it(tmp_path: Path
     assert gen.stale_files(folder) == ["FIELDS.md", "json/left_over.schema.json"]
 
 
+@pytest.mark.slow
 def test_the_check_command_answers_with_its_status() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "schemas.gen", "--check"], cwd=ROOT.parent, capture_output=True, text=True, check=False

@@ -212,6 +212,7 @@ def _asked(text: str) -> dict[str, Any]:
     return CHAT | {"messages": [{"role": "user", "content": text}]}
 
 
+@pytest.mark.slow
 def test_other_words_get_the_answer_once_it_is_learned_and_a_drawn_hit_is_checked(tmp_path: Path) -> None:
     """Pairs are learned from answers of the model; a drawn hit asks the model as well, on the cache's account."""
 

@@ -36,6 +36,7 @@ def pairs(body: bytes) -> Any:
     return json.loads(body, object_pairs_hook=as_list, parse_float=Decimal, parse_int=lambda text: f"int {text}")
 
 
+@pytest.mark.slow
 @given(
     members=st.lists(st.tuples(KEYS, VALUES), max_size=6), indent=st.sampled_from([None, 1]), ascii_only=st.booleans()
 )

@@ -45,6 +45,7 @@ def with_two(scenario: Two, small: Step, large: Step, *, tmp_path: Path, **setti
 GOOD = reply(completion("fine"))
 
 
+@pytest.mark.slow
 def test_an_easy_prompt_goes_to_the_small_tier_and_a_hard_one_to_the_large(tmp_path: Path) -> None:
     async def scenario(gateway: Running, small: Upstream, large: Upstream) -> None:
         easy, hard = await gateway.post(ask(EASY)), await gateway.post(ask(HARD))

@@ -24,6 +24,7 @@ def passed(pieces: list[bytes], *, wanted: bool) -> tuple[bytes, Stream]:
     return out + stream.close(len(pieces)), stream
 
 
+@pytest.mark.slow
 @given(
     texts=st.lists(TEXTS, min_size=1, max_size=6),
     places=st.lists(st.integers(min_value=0, max_value=10_000), max_size=12),

@@ -100,6 +100,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small file system of one's own needs root")
 def test_a_full_disk_refuses_intents_and_a_kill_then_loses_none_of_those_taken(root: Path) -> None:
     size = 2 * epochs.CURSOR_SLOT_BYTES + epochs.UNSYNCED_BYTES + 6 * _SEGMENT_BYTES + 65536

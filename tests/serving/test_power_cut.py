@@ -57,6 +57,7 @@ def _mounted(image: Path, folder: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mkfs.ext4"), reason="a file system of one's own needs root")
 def test_every_intent_that_was_acknowledged_is_on_disk_after_a_power_cut(tmp_path: Path) -> None:
     image, copy = tmp_path / "image", tmp_path / "copy"

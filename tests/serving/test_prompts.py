@@ -70,6 +70,7 @@ def test_the_format_asked_for_is_named(wanted: Any, format_: str) -> None:
     assert seen([user("hello")], response_format=wanted).format == format_
 
 
+@pytest.mark.slow
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),

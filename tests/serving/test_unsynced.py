@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from serving.gateway import epochs
 from serving.gateway.frames import INTENT, OUTCOME, framed
@@ -33,6 +34,7 @@ async def _take_and_die(root: Path) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_right_after_an_outcome_leaves_the_outcome_not_an_orphan(tmp_path: Path) -> None:
     code = (
         "import asyncio, sys, pathlib; from tests.serving.test_unsynced import _take_and_die;"

@@ -199,6 +199,7 @@ members = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(members, st.text(), st.text())
 def test_any_request_and_any_answer_get_a_verdict(more: dict[str, Any], answer: str, arguments: str) -> None:
     wanted = wanted_of(asked(**more | {"messages": []}))

@@ -3,6 +3,7 @@
 import json
 from itertools import permutations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from tests.dags.captured import attempt, text
 anything = st.one_of(st.text(), st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
 
 
+@pytest.mark.slow
 @given(anything, st.none() | anything, st.none() | anything)
 def test_any_captured_text_is_an_attempt_or_says_why_not(messages: str, answer: str | None, tools: str | None) -> None:
     found = read(text(messages=messages, answer=answer, tools=tools))

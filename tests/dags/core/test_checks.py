@@ -91,6 +91,7 @@ def test_a_tool_call_without_a_text_is_an_answer() -> None:
     assert verdicts(answer=answer)["answered"] is True
 
 
+@pytest.mark.slow
 @given(st.text() | st.lists(st.none() | st.text() | st.dictionaries(st.text(), st.text())), st.none() | st.text())
 def test_any_answer_can_be_checked(content: Any, finish_reason: str | None) -> None:
     answer = json.dumps({"role": "assistant", "content": content, "tool_calls": content})

@@ -23,6 +23,7 @@ def test_of_every_bucket_one_row_stays_and_it_is_the_first(found: list[tuple[int
     assert stayed == [min(row for _, row in rows) for _, rows in groupby(ordered, key=lambda member: member[0])]
 
 
+@pytest.mark.slow
 @given(st.lists(texts, max_size=20))
 def test_exact_duplicates_are_texts_that_differ_in_case_and_blanks_only(said: list[str]) -> None:
     marks = [fingerprint(words.normal(one)) for one in said]

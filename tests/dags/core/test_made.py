@@ -51,6 +51,7 @@ def pair(
     return [one for one in found if isinstance(one, Attempt)]
 
 
+@pytest.mark.slow
 @given(attempts)
 def test_an_operation_gives_one_row_or_one_reason_of_each_kind_in_any_order(operation: list[Attempt]) -> None:
     recipe = rules("[preferences]\n[router]\ntiers = ['small', 'large']")
@@ -179,6 +180,7 @@ def test_an_answer_that_meets_every_wish_is_in() -> None:
     assert isinstance(only([attempt(1, score=score)], recipe, CHAT), Candidate)
 
 
+@pytest.mark.slow
 @given(
     st.builds(
         Consent,

@@ -21,6 +21,7 @@ splits = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(names, min_size=1, unique=True), splits)
 def test_a_row_never_changes_sides_when_data_grows(keys: list[str], split: Split) -> None:
     before = {key: side(key, split) for key in keys[: len(keys) // 2]}
@@ -31,6 +32,7 @@ def test_a_row_never_changes_sides_when_data_grows(keys: list[str], split: Split
     assert set(after.values()) <= set(split.parts)
 
 
+@pytest.mark.slow
 @given(names, splits)
 def test_the_order_in_which_sides_are_written_makes_no_difference(key: str, split: Split) -> None:
     turned = msgspec.structs.replace(split, parts=dict(reversed(split.parts.items())))

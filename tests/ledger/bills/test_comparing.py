@@ -1,5 +1,6 @@
 """Every difference between a bill and the ledger has a name, and the names add up to it."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -145,6 +146,7 @@ _ours = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(_lines, min_size=1, max_size=12), st.lists(_ours, max_size=12), st.integers(0, 2))
 def test_the_causes_add_up_to_the_difference_to_the_pico(bill: list[BillLine], ours: list[Ours], calls: int) -> None:
     cells = compare(bill, ours, incomplete={(MONDAY, "openai", "m"): calls}, name=lambda _, model: model)
@@ -156,6 +158,7 @@ def test_the_causes_add_up_to_the_difference_to_the_pico(bill: list[BillLine], o
     assert all(sum(cell.causes.values()) == cell.difference_usd_pico for cell in cells)
 
 
+@pytest.mark.slow
 @given(st.lists(_ours, min_size=1, max_size=12))
 def test_a_bill_that_says_what_the_ledger_says_matches(ours: list[Ours]) -> None:
     bill = [BillLine(**one.place._asdict(), quantity=one.quantity, amount_usd_pico=one.amount_usd_pico) for one in ours]

@@ -66,6 +66,7 @@ def test_a_text_whose_time_cannot_be_believed_lies_where_its_call_is_charged() -
     assert found.charged_at_us == AT_US + 1
 
 
+@pytest.mark.slow
 def test_a_conversation_of_megabytes_is_taken_and_a_record_that_was_refused_is_not() -> None:
     found = taken(raw("word " * 780_000))
     assert isinstance(found, PlacedText)

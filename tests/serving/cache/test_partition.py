@@ -96,6 +96,7 @@ def test_answers_kept_under_laxer_rules_are_not_found_under_stricter_ones() -> N
     assert exact_key(question(), strict) != exact_key(question(), RouteCache(time_words=True))
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(max_size=6), min_size=2, max_size=4), st.data())
 def test_text_moved_from_one_part_to_the_next_changes_the_key(parts: list[str], data: st.DataObject) -> None:
     """A tenant `ab` with app `c` must not be tenant `a` with app `bc`."""
@@ -108,6 +109,7 @@ def test_text_moved_from_one_part_to_the_next_changes_the_key(parts: list[str], 
     assert (exact_key(one, RULES) == exact_key(other, RULES)) is same
 
 
+@pytest.mark.slow
 def test_no_key_of_another_partition_is_met_in_many_random_trials() -> None:
     """Fewer than in `benchmarks/cache.py`, which makes a million."""
     draw = random.Random(11)  # noqa: S311 - a workload

@@ -86,6 +86,7 @@ async def serving(folder: Path, policy: str, read: Read | None = None) -> AsyncI
             await service.stop(1.0)
 
 
+@pytest.mark.slow
 def test_the_answer_is_the_choice_that_the_same_policy_and_model_make_in_process(tmp_path: Path) -> None:
     async def scenario() -> DecideResponse:
         async with serving(tmp_path, BY_PROMPT) as (ask, _, _):

@@ -67,6 +67,7 @@ def logged(case: Case) -> RouteDecision:
     return msgspec.json.decode(msgspec.json.encode(made), type=RouteDecision)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(_cases)
 def test_the_same_policy_chooses_the_same_with_the_same_probabilities(case: Case) -> None:
@@ -74,6 +75,7 @@ def test_the_same_policy_chooses_the_same_with_the_same_probabilities(case: Case
     assert again.propensities(made, rules(**case.policy)) == pytest.approx(made.propensities)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(_cases, _policies)
 def test_another_policy_chooses_as_it_would_have_with_the_prompt_before_it(

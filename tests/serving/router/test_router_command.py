@@ -58,6 +58,7 @@ def test_train_evaluate_promote_and_list(labelled: Path, tmp_path: Path, capsys:
     assert " yes " in listed
 
 
+@pytest.mark.slow
 def test_evaluate_prints_the_router_beside_its_baselines(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["router", "evaluate", str(labelled), *OPTIONS]) == 0
     printed = capsys.readouterr().out

@@ -27,6 +27,7 @@ def policy_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_new_policy_and_a_promoted_model_are_taken_over(policy_file: Path, tmp_path: Path) -> None:
     current = Current(policy_file, tmp_path / "models")
     assert current.refresh() == []

@@ -49,6 +49,7 @@ def test_the_same_request_is_decided_the_same(prompt: Prompt, operation_id: str)
     assert choose(prompt, policy, operation_id=operation_id) == choose(prompt, policy, operation_id=operation_id)
 
 
+@pytest.mark.slow
 @given(prompts, *[st.tuples(*[st.floats(0, 1)] * 2).map(sorted)] * 3)
 @settings(max_examples=80, deadline=None)
 def test_a_stricter_policy_never_chooses_a_cheaper_tier(
@@ -61,6 +62,7 @@ def test_a_stricter_policy_never_chooses_a_cheaper_tier(
     assert (lax, strict) != ("large", "small")
 
 
+@pytest.mark.slow
 @given(prompts, st.floats(0, 0.1), st.text(max_size=20))
 @settings(max_examples=50, deadline=None)
 def test_propensities_sum_to_one_and_name_the_chosen_tiers_own(prompt: Prompt, explore: float, lot: str) -> None:
@@ -70,6 +72,7 @@ def test_propensities_sum_to_one_and_name_the_chosen_tiers_own(prompt: Prompt, e
     assert made.propensities[made.best_tier] >= 1 - explore
 
 
+@pytest.mark.slow
 def test_the_lot_falls_as_often_as_it_says() -> None:
     """10 % over two tiers: 5 % to the other one. 4,000 lots: 200, five standard deviations are 69."""
     policy = rules(**LENIENT | {"explore": 0.1})

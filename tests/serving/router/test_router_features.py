@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -33,6 +34,7 @@ def test_a_question_with_options_is_counted_as_a_person_would() -> None:
     assert {name: found[name] for name in wanted} == wanted
 
 
+@pytest.mark.slow
 @given(st.text(max_size=300) | st.text(st.characters(), max_size=50))
 @example("half of a pair: \ud800")
 @example("9" * 500 + " ² ٣")
@@ -50,6 +52,7 @@ def test_case_and_blanks_make_no_difference(text: str) -> None:
     assert same(features(Prompt(text=text.lower())), features(Prompt(text=edited)))
 
 
+@pytest.mark.slow
 def test_another_process_reads_the_same() -> None:
     """Python's own hash of a text differs from process to process."""
     program = (

@@ -42,6 +42,7 @@ def test_tiers_that_are_close_save_much_at_95_percent_without_any_skill() -> Non
     assert curve(np.arange(20.0), weak, strong, cost_ratio=0).saved_at_95 == 1
 
 
+@pytest.mark.slow
 @given(st.permutations(range(20)), st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=20, max_size=20))
 def test_an_order_and_its_reverse_have_areas_that_sum_to_one(order: list[int], gains: list[float]) -> None:
     drawn = np.array(gains)
@@ -74,6 +75,7 @@ def test_isotonic_regression_pools_what_falls() -> None:
     assert fitted(99) == 4
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(0, 1), min_size=5, max_size=60))
 def test_isotonic_regression_never_falls_and_keeps_the_mean(observed: list[float]) -> None:
     scores, seen = np.arange(float(len(observed))), np.array(observed)

@@ -28,6 +28,7 @@ def test_the_same_router_is_worth_what_was_seen() -> None:
     assert told.effective_calls == pytest.approx(100)
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     """The log tries the better tier (right 8 of 10) once in ten calls; 200 logs of 2,000 calls each."""
     draw, held = random.Random(5), 0  # noqa: S311  (a simulation, not a secret)

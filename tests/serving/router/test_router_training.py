@@ -57,6 +57,7 @@ def test_group_means_are_a_baseline_where_groups_are_named() -> None:
     assert [line.name for line in report.lines] == ["router", "random", "longest prompt", "group mean"]
 
 
+@pytest.mark.slow
 def test_the_same_pairs_give_the_same_version_and_others_another() -> None:
     again = pairs(400, seed=1, signal=0.9)
     told = train([features(pair.prompt) for pair in again], qualities(again), tiers=TIERS, plan=PLAN)
@@ -79,6 +80,7 @@ def test_prompts_like_the_training_ones_are_familiar_and_others_are_not() -> Non
     assert estimate(trained(), features(other)).familiarity == 0
 
 
+@pytest.mark.slow
 def test_the_ridge_solution_is_that_of_the_normal_equations() -> None:
     """Against numpy's own solver, on what the fitted weights predict."""
     found = pairs(60, seed=6, signal=0.9)
@@ -123,6 +125,7 @@ def test_a_model_is_judged_on_other_prompts_as_a_whole() -> None:
     assert report.far_share < 0.15
 
 
+@pytest.mark.slow
 def test_too_few_pairs_and_a_gap_that_is_none_are_refused() -> None:
     few = pairs(20, seed=1, signal=0.9)
     with pytest.raises(ValueError, match="20 labelled pairs are too few; give at least 50"):

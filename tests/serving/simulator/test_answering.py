@@ -44,6 +44,7 @@ def test_made_up_prompts_state_the_answer_arithmetic_has() -> None:
         assert label.answer == str(figures[sign])
 
 
+@pytest.mark.slow
 def test_two_tiers_that_agree_are_nearly_always_right() -> None:
     agreed = [label for label in PROMPTS if _first(label, CHEAP) == _first(label, OTHER)]
     right = sum(_first(label, CHEAP) == label.answer for label in agreed)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import openai
+import pytest
 
 from serving.simulator.answering import prompts
 from serving.simulator.canned import CHUNKS
@@ -19,6 +20,7 @@ def _ended(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*_COMMAND, *arguments], capture_output=True, text=True, timeout=30, check=False)
 
 
+@pytest.mark.slow
 def test_a_wrong_configuration_ends_it_with_a_sentence(tmp_path: Path) -> None:
     config = tmp_path / "tiers.toml"
     config.write_text("[[tiers]]\nname = 'a'\nmodels = ['m']\nslots = 0\n")
@@ -38,6 +40,7 @@ def test_a_port_that_is_taken_ends_it_with_a_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_prompts_are_printed_a_line_each_and_the_same_for_the_same_seed() -> None:
     done = _ended("--prompts", "5", "--seed", "9")
     assert [json.loads(line)["prompt"] for line in done.stdout.splitlines()] == [
@@ -45,6 +48,7 @@ def test_prompts_are_printed_a_line_each_and_the_same_for_the_same_seed() -> Non
     ]
 
 
+@pytest.mark.slow
 def test_the_canned_upstream_is_one_the_sdk_understands(tmp_path: Path) -> None:
     with started("--canned", "0", log=tmp_path / "log") as (_, ports):
         client = openai.OpenAI(base_url=f"http://127.0.0.1:{ports['canned']}/v1", api_key="none", max_retries=0)
