@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import socket
+import tempfile
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -11,6 +14,8 @@ from infra.local.layout import HOST, Layout, Ports
 
 REPO = Path(__file__).resolve().parents[2]
 PORTS_FILE = Path(__file__).with_name("ports.toml")
+_BLOCKS = (10_000, 32_000, 50)
+"""First port, end, ports of a block: below those that Linux gives to outgoing connections, which would take one."""
 
 
 def layout_of(root: str | None = None) -> Layout:
@@ -24,14 +29,35 @@ def layout_of(root: str | None = None) -> Layout:
 
 
 def claim_free_ports(root: Path) -> None:
-    """Give the stack in `root` ports nobody listens on, unless it has some already."""
+    """Give the stack in `root` ports that nobody listens on and no other stack has, unless it has some already.
+
+    Claims are links to the stacks' folders, in the folder for temporary files; one whose folder is gone is free again.
+    """
     own = root / "ports.toml"
     if own.exists():
         return
     root.mkdir(parents=True, exist_ok=True)
-    # All are held open together, so that no port is handed out twice.
-    sockets = {field.name: socket.create_server((HOST, 0)) for field in fields(Ports)}
-    lines = [f"{name} = {held.getsockname()[1]}\n" for name, held in sockets.items()]
-    for held in sockets.values():
-        held.close()
-    own.write_text("".join(lines), encoding="utf-8")
+    names = [field.name for field in fields(Ports)]
+    claims = Path(tempfile.gettempdir(), f"tokenledger-ports-{os.getuid()}")
+    claims.mkdir(exist_ok=True)
+    with (claims / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for first in range(*_BLOCKS):
+            claim = claims / str(first)
+            ports = range(first, first + len(names))
+            if not claim.exists() and all(map(_free, ports)):
+                claim.unlink(missing_ok=True)
+                claim.symlink_to(root.resolve())
+                lines = [f"{name} = {port}\n" for name, port in zip(names, ports, strict=True)]
+                own.write_text("".join(lines), encoding="utf-8")
+                return
+    message = f"no block of {len(names)} free ports from {_BLOCKS[0]} on; claims are in {claims}"
+    raise OSError(message)
+
+
+def _free(port: int) -> bool:
+    try:
+        socket.create_server((HOST, port)).close()
+    except OSError:
+        return False
+    return True

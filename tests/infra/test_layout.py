@@ -1,10 +1,13 @@
 """Two stacks never meet, and a layout says what is wrong with its ports."""
 
+import shutil
+import socket
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from infra.local.layout import Layout, Ports
+from infra.local.layout import HOST, Layout, Ports
 from infra.local.place import claim_free_ports, layout_of
 
 
@@ -35,6 +38,22 @@ def test_a_stack_with_claimed_ports_shares_none_with_another_and_keeps_them(tmp_
     assert not set(one.ports.table().values()) & set(two.ports.table().values())
     claim_free_ports(tmp_path / "one")
     assert layout_of(str(tmp_path / "one")) == one
+
+
+def test_ports_that_somebody_listens_on_are_not_claimed_and_those_of_a_stack_that_is_gone_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # claims of this test's own
+    claim_free_ports(tmp_path / "gone")
+    gone = layout_of(str(tmp_path / "gone")).ports
+    shutil.rmtree(tmp_path / "gone")
+
+    with socket.create_server((HOST, gone.postgres)):
+        claim_free_ports(tmp_path / "beside")
+    claim_free_ports(tmp_path / "again")
+
+    assert gone.postgres not in layout_of(str(tmp_path / "beside")).ports.table().values()
+    assert layout_of(str(tmp_path / "again")).ports == gone
 
 
 @pytest.mark.parametrize("depth", [1, 40])
