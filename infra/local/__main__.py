@@ -1,4 +1,4 @@
-"""`python -m infra.local up|airflow|down|status|pids|logs|restart|upgrade|env`: the local stack from the shell."""
+"""`python -m infra.local up|airflow|down|status|pids|logs|restart|upgrade|backup|restore|env`: the local stack."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import os
 import shlex
 import sys
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from infra.local.backup import KEPT, NotBackedUp, backup, bases
 from infra.local.machine import Missing
 from infra.local.place import layout_of
 from infra.local.preparation import PreparationFailed
+from infra.local.reading_on import reading_on
+from infra.local.restore import NotRestored, restore
 from infra.local.savepoint import NotTaken
 from infra.local.stack import NotReady, Stack, last_lines
 
@@ -26,7 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     stack = Stack(layout, lambda line: print(line, flush=True))
     try:
         return _COMMANDS[options.command](stack, options)
-    except (Missing, PreparationFailed, NotReady, NotTaken, TimeoutError, ValueError) as failure:
+    except (
+        *(Missing, PreparationFailed, NotReady, NotTaken, NotBackedUp, NotRestored, TimeoutError, ValueError),
+    ) as failure:
         print(failure, file=sys.stderr)
         return 1
 
@@ -51,6 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     restart.add_argument("name", metavar="NAME")
     upgrade = commands.add_parser("upgrade", help="stop a job with a savepoint, go on from it with the code on disk")
     upgrade.add_argument("name", metavar="NAME")
+    keep = commands.add_parser("backup", help="copy the ledger's database; from then on its log is archived")
+    keep.add_argument("--keep", type=int, default=KEPT, metavar="N", help=f"copies to keep (default: {KEPT})")
+    back = commands.add_parser("restore", help="the ledger's database as it was; the writer reads on from there")
+    back.add_argument("--to", type=_instant, metavar="TIME", help="2026-11-21T20:00:00Z (default: the newest)")
     commands.add_parser("env", help="settings for clients of this stack, as shell exports")
     return parser
 
@@ -76,6 +86,7 @@ def _status(stack: Stack, _: argparse.Namespace) -> int:
         return 1
     all_ready = True
     on_request = {program.name for program in stack.programs() if program.on_request}
+    unawaited = {program.name for program in stack.programs() if not program.awaited}
     for process in stack.supervision.processes():
         if process.name in on_request and process.state == "STOPPED":
             continue
@@ -86,7 +97,6 @@ def _status(stack: Stack, _: argparse.Namespace) -> int:
         print(f"{process.name:<13} {state:<22} pid {process.pid:<8} for {for_s} s")
         if not is_ready:
             print(stack.failure(process.name), end="")
-    unawaited = {program.name for program in stack.programs() if not program.awaited}
     return 0 if all_ready else 1
 
 
@@ -118,6 +128,27 @@ def _upgrade(stack: Stack, options: argparse.Namespace) -> int:
     return 0
 
 
+def _instant(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _backup(stack: Stack, options: argparse.Namespace) -> int:
+    print(f"backup        {backup(stack.layout, keep=options.keep)}")
+    print(f"backup        any instant since {min(bases(stack.layout)).isoformat(sep=' ')} can be had")
+    return 0
+
+
+def _restore(stack: Stack, options: argparse.Namespace) -> int:
+    done = restore(stack, options.to)
+    print(f"restored      up to its commit of {done.last_commit or 'the copy'}")
+    if done.replaced:
+        print(f"replaced      {done.replaced} holds what was there; remove it when all is well")
+    for line in reading_on(stack.layout):
+        print(line)
+    return 0
+
+
 def _env(stack: Stack, _: argparse.Namespace) -> int:
     for name, value in stack.layout.client_environment().items():
         print(f"export {name}={shlex.quote(value)}")
@@ -133,6 +164,8 @@ _COMMANDS: dict[str, Callable[[Stack, argparse.Namespace], int]] = {
     "logs": _logs,
     "restart": _restart,
     "upgrade": _upgrade,
+    "backup": _backup,
+    "restore": _restore,
     "env": _env,
 }
 

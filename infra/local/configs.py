@@ -124,7 +124,8 @@ def postgresql_conf(layout: Layout) -> str:
         "log_lock_waits": "on",
         "password_encryption": "scram-sha-256",
     }
-    return "".join(f"{name} = '{value}'\n" for name, value in settings.items())
+    quoted = {name: str(value).replace("'", "''") for name, value in settings.items()}
+    return "".join(f"{name} = '{value}'\n" for name, value in quoted.items())
 
 
 def flink_config(layout: Layout, shipped: str) -> str:

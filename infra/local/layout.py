@@ -117,6 +117,11 @@ class Layout:
         """What must survive: Kafka's log and Postgres's cluster. Deleting it starts over."""
         return self.root / "data"
 
+    @property
+    def backups(self) -> Path:
+        """Copies of the ledger's database and the log between them; another disk than that of `data` serves best."""
+        return self.root / "backups"
+
     def checkpoints(self, job: str) -> Path:
         """Where a job that has state of its own keeps it."""
         return self.data / "flink" / job

@@ -20,6 +20,7 @@ _START_WITHIN_S = 10.0
 _END_WITHIN_S = 60.0
 # Whether a call waits for what it asked for.
 _AT_ONCE, _WHEN_DONE = False, True
+_NOT_RUNNING = 70  # supervisor.xmlrpc.Faults
 
 
 class _SocketConnection(http.client.HTTPConnection):
@@ -123,9 +124,15 @@ class Supervision:
             self._call("startProcess", name, _AT_ONCE)
 
     def stop_program(self, name: str) -> None:
-        """Stop a program gracefully; returns when it is gone."""
-        if self.process(name).state not in {"STOPPED", "EXITED", "FATAL"}:
-            self._call("stopProcess", name, _WHEN_DONE)
+        """Stop a program gracefully; returns when it is gone, and stays so."""
+        while self.process(name).state not in {"STOPPED", "FATAL"}:
+            try:
+                self._call("stopProcess", name, _WHEN_DONE)
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode != _NOT_RUNNING:
+                    raise
+                # It ended by itself, and supervisor is about to start it again.
+                time.sleep(0.05)
 
     def end(self) -> None:
         """End supervisor itself; returns when its process is gone."""
