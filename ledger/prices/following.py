@@ -1,21 +1,25 @@
 """The price book of a process that prices: loaded whole before anything is priced, and swapped whole when it changes.
 
-A thread looks for a newer change, loads the book beside the one at work and puts it in its place: one assignment, so
-each call is priced by one book. While Postgres is away the book at work stays.
+A thread waits for a change, loads the book beside the one at work and puts it in its place: one assignment, so each call
+is priced by one book. While Postgres is away the book at work stays, and `age_s` says for how long nobody has looked.
 """
 
+import math
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
 import psycopg
 
-from ledger.database import Connection, connect
+from ledger.database import Connection, TooPowerfulError, connect
 from ledger.prices import store
 from ledger.settings import Settings
+from ledger.wakeups import Wakeups
 from tokenledger.process import Context
 
-LOOK_EVERY_S: Final = 1.0
+LOOK_EVERY_S: Final = 10.0
+"""The longest time to a look where no wake-up comes: Debezium does not run, or the broker is away."""
 _FIRST_WITHIN_S: Final = 60.0
 _AGAIN_AFTER_S: Final = 2.0
 _APPLICATION: Final = "tokenledger-prices"
@@ -28,21 +32,30 @@ class NoBookError(Exception):
 class Following:
     """The book at work."""
 
-    def __init__(self, settings: Settings, *, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: Settings, *, say: Callable[[str], None], loaded: Callable[[Context], None] = lambda _: None
+    ) -> None:
         self._settings = settings
         self._say = say
+        self._loaded = loaded
         self._stop = threading.Event()
         self._change_no = -1
+        self._looked_s = time.monotonic()
         self.context: Context
         """What to price with now."""
         self._thread = threading.Thread(target=self._follow, name="prices", daemon=True)
+
+    @property
+    def age_s(self) -> float:
+        """How long ago it was seen that this book is the newest."""
+        return time.monotonic() - self._looked_s
 
     def start(self) -> None:
         """Load the book, then follow it. Raises NoBookError if there is none within a minute."""
         for left in range(int(_FIRST_WITHIN_S / _AGAIN_AFTER_S), 0, -1):
             try:
                 with connect(self._settings, application=_APPLICATION) as connection:
-                    self._load(connection)
+                    self._look(connection)
                 break
             except psycopg.Error as error:
                 self._say(f"no price book yet: {str(error).strip()}")
@@ -50,22 +63,35 @@ class Following:
                     raise NoBookError(f"no price book within {_FIRST_WITHIN_S:.0f} s: {error}") from error
         self._thread.start()
 
+    def start_with(self, context: Context) -> None:
+        """Price by this one, and follow as soon as Postgres is there."""
+        self.context = context
+        self._looked_s = -math.inf
+        self._thread.start()
+
     def close(self) -> None:
         """Follow no longer."""
         self._stop.set()
 
     def _follow(self) -> None:
-        while not self._stop.wait(LOOK_EVERY_S):
-            try:
-                with connect(self._settings, application=_APPLICATION) as connection:
-                    while not self._stop.wait(LOOK_EVERY_S):
-                        if store.newest(connection) != self._change_no:
-                            self._load(connection)
-            except (psycopg.Error, ValueError) as error:
-                # A book that cannot be built is as bad as none: the one at work is right until somebody looks.
-                self._say(f"the price book stays at change {self._change_no}: {str(error).strip()}")
+        with Wakeups(self._settings.kafka_bootstrap) as wakeups:
+            while not self._stop.is_set():
+                try:
+                    with connect(self._settings, application=_APPLICATION) as connection:
+                        # Before the first wait: what came while there was no connection woke nobody.
+                        self._look(connection)
+                        while not self._stop.is_set():
+                            wakeups.wait(LOOK_EVERY_S, stopped=self._stop.is_set)
+                            self._look(connection)
+                except (psycopg.Error, TooPowerfulError, ValueError) as error:
+                    # A book that cannot be built is as bad as none: the one at work is right until somebody looks.
+                    self._say(f"the price book stays at change {self._change_no}: {str(error).strip()}")
+                    wakeups.wait(_AGAIN_AFTER_S, stopped=self._stop.is_set)
 
-    def _load(self, connection: Connection) -> None:
-        change_no, book = store.current(connection)
-        self.context, self._change_no = Context(book), change_no
-        self._say(f"price book {book.version}, change {change_no}")
+    def _look(self, connection: Connection) -> None:
+        if store.newest(connection) != self._change_no:
+            change_no, book = store.current(connection)
+            self.context, self._change_no = Context(book), change_no
+            self._say(f"price book {book.version}, change {change_no}")
+            self._loaded(self.context)
+        self._looked_s = time.monotonic()
