@@ -82,6 +82,13 @@ class RunningStack:
             time.sleep(0.1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several workers one has the stack and every test that uses it; the rest goes to the others, by file."""
+    for item in items:
+        needs = getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("stack" if "stack" in needs else item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """A Redis with the product's configuration; a test that needs it empty flushes it with `admin`."""
