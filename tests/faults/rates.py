@@ -43,7 +43,7 @@ class Rate(NamedTuple):
 def _rate(usd_per_million: str) -> Rate:
     """USD per million tokens is a millionth of a dollar a token, which is a million pico-dollars."""
     whole, _, part = usd_per_million.partition(".")
-    assert len(part) <= _DIGITS  # noqa: S101
+    assert len(part) <= _DIGITS
     return Rate(int(whole + part.ljust(_DIGITS, "0")) * _MILLION, 10**_DIGITS)
 
 

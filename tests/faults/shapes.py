@@ -24,7 +24,7 @@ class Shape(NamedTuple):
 
 def chat(dice: random.Random, response_id: str) -> Shape:
     """An OpenAI chat completion: cached tokens are inside the prompt, reasoning inside the completion."""
-    model = "faults-mini" if dice.random() < 0.6 else "faults-gpt"  # noqa: PLR2004
+    model = "faults-mini" if dice.random() < 0.6 else "faults-gpt"
     fresh, cached, visible, thought = _counts(dice)
     usage = {
         "prompt_tokens": fresh + cached,

@@ -42,7 +42,7 @@ class Run(NamedTuple):
     events: int
     """Records to send, duplicates and poison included."""
     start_us: int
-    """When it begins, µs UTC; also the instant from which the edited price holds."""
+    """When it begins, whole seconds in µs UTC; also the instant from which the edited price holds."""
     rate: int
     """Records a second that event times assume."""
     prefix: str
@@ -80,7 +80,6 @@ class _Caller(NamedTuple):
     event_id: str
     feature: str
     at_us: int
-    is_future: bool
 
 
 class Traffic:
@@ -107,9 +106,9 @@ class Traffic:
                     serial += 1
                     heapq.heappush(waiting, (n + self.dice.randrange(1, _SOON), serial, one))
             yield Event(n, record.key, record.value, record.headers | {"faults_n": b"%d" % n}, record.entry)
-            if self.dice.random() < 0.05:  # noqa: PLR2004
+            if self.dice.random() < 0.05:
                 serial += 1
-                delay = _MUCH_LATER if self.dice.random() < 0.1 else _SOON  # noqa: PLR2004
+                delay = _MUCH_LATER if self.dice.random() < 0.1 else _SOON
                 again = record._replace(entry={"first": record.entry.get("first", n)})
                 heapq.heappush(waiting, (n + self.dice.randrange(1, delay), serial, again))
             n += 1
@@ -118,7 +117,7 @@ class Traffic:
         """One thing that happened: usually one record, sometimes several."""
         chance = self.dice.random()
         caller = self._caller(n)
-        if chance < 0.010:  # noqa: PLR2004
+        if chance < 0.010:
             return [_poison(self.dice, caller)]
         for limit, several in _SEVERAL:
             if chance < limit:
@@ -139,20 +138,20 @@ class Traffic:
         rank = dice.choices(self._ranks, cum_weights=self._weights)[0]
         at_us = self.run.start_us + n * 1_000_000 // self.run.rate - int(dice.random() * _DISORDER_US)
         chance = dice.random()
-        if chance < 0.003:  # noqa: PLR2004
+        if chance < 0.003:
             at_us += dice.randrange(2 * _DAY_US, 300 * _DAY_US)
-        elif chance < 0.023:  # noqa: PLR2004
+        elif chance < 0.023:
             at_us -= dice.randrange(_HOUR_US, 6 * _HOUR_US)
-        elif chance < 0.028:  # noqa: PLR2004
+        elif chance < 0.028:
             at_us -= dice.randrange(_DAY_US, 8 * _DAY_US)
-        elif chance < 0.030:  # noqa: PLR2004
+        elif chance < 0.030:
             at_us -= dice.randrange(8 * _DAY_US, 60 * _DAY_US)
         self._made += 1
         tenant = f"{self.run.prefix}-{rank:02}"
         event_id = f"ev-{self.run.seed}-{self._made}"
-        return _Caller(tenant, event_id, f"feature-{dice.randrange(FEATURES)}", at_us, chance < 0.003)  # noqa: PLR2004
+        return _Caller(tenant, event_id, f"feature-{dice.randrange(FEATURES)}", at_us)
 
-    def record(self, caller: _Caller, shape: Shape, *, revision: int = 0, again: str = "") -> _Record:
+    def record(self, caller: _Caller, shape: Shape, *, revision: int = 0) -> _Record:
         """The record of one reply, and what it is worth."""
         data: dict[str, Any] = {
             "provider": shape.provider, "feature": caller.feature, "started_at_us": caller.at_us,
@@ -160,13 +159,12 @@ class Traffic:
         }  # fmt: skip
         if revision:
             data["revision"] = revision
-        event_id = caller.event_id + again
-        headers = _headers(caller, event_id)
-        return _Record(_key(caller.tenant, event_id), _encode(data), headers, self._entry(caller, shape, revision))
+        return _Record(_key(caller), _encode(data), _headers(caller), self._entry(caller, shape, revision))
 
     def _entry(self, caller: _Caller, shape: Shape, revision: int) -> Entry:
         has_contract = caller.tenant == self.run.contract_tenant
-        is_edited = caller.is_future or caller.at_us >= self.run.start_us
+        # A time far ahead is not believed: the log's own time chooses the price, and that lies after the edit, too.
+        is_edited = caller.at_us >= self.run.start_us
         lines = {
             meter: (quantity, amount_pico((shape.provider, shape.model), meter, quantity,
                                           is_edited=is_edited, has_contract=has_contract))
@@ -177,11 +175,11 @@ class Traffic:
         return {
             "kind": "call",
             "tenant": caller.tenant,
+            "event": caller.event_id,
             "call": _call_name(caller, shape),
             "feature": caller.feature,
             "model": shape.model,
-            # A time that cannot be believed is replaced by the log's.
-            "at_us": None if caller.is_future else caller.at_us,
+            "at_us": caller.at_us,
             "lines": lines,
             "is_complete": bool(shape.meters) or shape.status == "error",
             "weight": (revision, source, 2 if shape.status != "aborted" else 1, total),
@@ -206,15 +204,15 @@ def _call_name(caller: _Caller, shape: Shape) -> str:
     return "r:" + str(data["stream_text"]).split('"', 4)[3]
 
 
-def _key(tenant: str, event_id: str) -> bytes:
-    return f"{tenant}/{event_id}".encode()
+def _key(caller: _Caller) -> bytes:
+    return f"{caller.tenant}/{caller.event_id}".encode()
 
 
-def _headers(caller: _Caller, event_id: str) -> dict[str, bytes]:
+def _headers(caller: _Caller) -> dict[str, bytes]:
     sent_at = datetime.fromtimestamp(caller.at_us / 1_000_000, UTC).isoformat()
     return {
-        "ce_id": event_id.encode(), "ce_source": b"faults", "ce_type": b"llm.call.v1", "ce_time": sent_at.encode(),
-        "ce_tenantid": caller.tenant.encode(), "content-type": b"application/json",
+        "ce_id": caller.event_id.encode(), "ce_source": b"faults", "ce_type": b"llm.call.v1",
+        "ce_time": sent_at.encode(), "ce_tenantid": caller.tenant.encode(), "content-type": b"application/json",
     }  # fmt: skip
 
 
@@ -223,10 +221,7 @@ def _headers(caller: _Caller, event_id: str) -> dict[str, bytes]:
 
 def _two_replies_under_one_id(traffic: Traffic, caller: _Caller) -> list[_Record]:
     """Two replies under one event id are two calls; both are charged, both are flagged."""
-    first, second = (traffic.record(caller, chat(traffic.dice, traffic.response_id())) for _ in range(2))
-    for record in (first, second):
-        record.entry["is_reused"] = True
-    return [first, second]
+    return [traffic.record(caller, chat(traffic.dice, traffic.response_id())) for _ in range(2)]
 
 
 def _two_stories_of_one_reply(traffic: Traffic, caller: _Caller) -> list[_Record]:
@@ -245,7 +240,7 @@ def _two_stories_without_reply_id(traffic: Traffic, caller: _Caller) -> list[_Re
 def _one_reply_under_two_ids(traffic: Traffic, caller: _Caller) -> list[_Record]:
     """One reply reported by two producers under ids of their own: one call."""
     shape = chat(traffic.dice, traffic.response_id())
-    return [traffic.record(caller, shape), traffic.record(caller, shape, again="-again")]
+    return [traffic.record(caller, shape), traffic.record(caller._replace(event_id=f"{caller.event_id}-again"), shape)]
 
 
 def _a_stream_and_its_end(traffic: Traffic, caller: _Caller) -> list[_Record]:
@@ -278,13 +273,13 @@ _SEVERAL: Final[tuple[tuple[float, Callable[[Traffic, _Caller], list[_Record]]],
 
 def _poison(dice: random.Random, caller: _Caller) -> _Record:
     reason, value = dice.choice(_POISONS)
-    headers = _headers(caller, caller.event_id)
+    headers = _headers(caller)
     if reason == "unknown_type":
         headers["ce_type"] = b"llm.call.v999"
     if reason == "missing_tenant":
         del headers["ce_tenantid"]
     entry = {"kind": "poison", "tenant": caller.tenant, "reason": reason}
-    return _Record(_key(caller.tenant, caller.event_id), value, headers, entry)
+    return _Record(_key(caller), value, headers, entry)
 
 
 def _chat_with(usage: dict[str, int | dict[str, int]]) -> bytes:
