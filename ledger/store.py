@@ -113,6 +113,23 @@ def fence(connection: Connection, expected: OffsetsByPartition) -> None:
         raise OffsetsMovedError(message)
 
 
+def end_holders(connection: Connection) -> int:
+    """End the sessions of other writers that hold the offsets; how many.
+
+    A writer that is frozen in the middle of a COPY holds them for as long as it likes: its session waits for bytes, which
+    no timeout of the server ends. One that only is slow writes its batch again.
+    """
+    ended = connection.execute(
+        """
+        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE pid <> pg_backend_pid() AND datname = current_database() AND usename = current_user
+            AND application_name = current_setting('application_name')
+            AND pid IN (SELECT pid FROM pg_locks WHERE relation = 'offsets'::regclass AND granted)
+        """
+    )
+    return ended.rowcount
+
+
 def known_keys(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
     """Of these keys those the ledger knows: call_id and where to look for it first."""
     rows = connection.execute(

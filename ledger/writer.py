@@ -95,16 +95,22 @@ def run(settings: Settings, stop: Stop) -> None:
     pulse = Pulse(limit_s=60.0)
     serve(settings.metrics_port, pulse)
     kafka = KafkaSide(settings.kafka_bootstrap)
-    pause_s = 0.1
+    pause_s, held = 0.1, False
     try:
         while not stop.asked:
             try:
                 with connect(settings, application="tokenledger-writer") as connection:
+                    if held and (ended := store.end_holders(connection)):
+                        log.warning(
+                            "another writer held the offsets: its session is ended",
+                            extra={"facts": {"sessions": ended}},
+                        )
                     state = _opened(connection, kafka, settings)
                     pause_s = 0.1
                     _write_on(connection, state, kafka, settings=settings, stop=stop, pulse=pulse)
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 RETRIES.inc()
+                held = isinstance(error, psycopg.errors.LockNotAvailable)
                 log.warning("database away, trying again", extra={"facts": {"error": str(error), "pause_s": pause_s}})
                 stop.wait(pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)

@@ -123,3 +123,18 @@ def test_asked_to_end_it_ends_well(broker: Broker, writer: Writer) -> None:
     writer.wait(1, 0, 0, 0, 0)
     writer.process.send_signal(signal.SIGTERM)
     assert writer.process.wait(10) == 0
+
+
+def test_a_writer_that_stands_still_in_the_middle_of_a_copy_keeps_no_other_from_writing(
+    server: Server, database: str, broker: Broker, writer: Writer
+) -> None:
+    """Its session waits for its next bytes, so no timeout of the server ends it, and it holds the offsets."""
+    broker.price(priced(call(), offset=0))
+    writer.wait(1, 0, 0, 0, 0)
+    frozen = psycopg.connect(server.dsn("writer", database), application_name="tokenledger-writer")
+    frozen.execute("SELECT FROM offsets FOR UPDATE")
+    frozen.execute("CREATE TEMPORARY TABLE staged (bytes bytea)")
+    frozen.pgconn.send_query(b"COPY staged FROM STDIN")
+    broker.price(priced(call(event_key="app/e2"), offset=1))
+    writer.wait(2, 0, 0, 0, 0)
+    frozen.close()
