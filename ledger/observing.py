@@ -28,6 +28,8 @@ VISIBLE_SECONDS: Final = Histogram(
 )
 RETRIES: Final = Counter("tokenledger_ledger_retries_total", "Times the database was not there and was tried again")
 LAG: Final = Gauge("tokenledger_ledger_lag_records", "Records of the topics not yet read", ["topic", "partition"])
+ALERTS: Final = Gauge("tokenledger_watch_alerts_records", "Alerts that are open", ["state"])
+HEARD: Final = Counter("tokenledger_watch_records_total", "Records of the raw topic whose headers the watcher read")
 COMPACTED: Final = Counter("tokenledger_ledger_compactions_total", "Transactions of the compactor")
 
 

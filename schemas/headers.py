@@ -33,6 +33,7 @@ RAW_HEADERS: Final = (
     Header(name="ce_type", meaning="The dialect of the value: `llm.call.v1`, the call envelope, where absent."),
     Header(name="ce_time", meaning="When the producer made the record, RFC 3339."),
     Header(name="ce_sequence", meaning="The producer's sequence number within its source; a gap is a loss."),
+    Header(name="ce_epoch", meaning="What the numbers begin anew with, such as one start of the producer's process."),
     Header(name="ce_specversion", meaning="CloudEvents version, `1.0`."),
     Header(name="content-type", meaning="`application/json`."),
     Header(name="attempt_no", meaning="Set by a replay: how often this record was tried before."),

@@ -47,6 +47,7 @@ class Ports:
     gateway: int
     decide: int
     decide_metrics: int
+    watch_metrics: int
     airflow: int
 
     @classmethod

@@ -75,13 +75,14 @@ def programs(layout: Layout, machine: Machine) -> tuple[Program, ...]:
         ),
         _with_metrics(layout, "writer", "ledger.writer", port=layout.ports.writer_metrics),
         _with_metrics(layout, "compact", "ledger.compact", port=layout.ports.compact_metrics),
+        _with_metrics(layout, "watch", "ledger.watch", port=layout.ports.watch_metrics),
         _archive(layout),
         _with_metrics(layout, "pusher", "feature_repo.pusher", port=layout.ports.pusher_metrics),
         _with_metrics(layout, "shipper", "serving.gateway.shipper", port=layout.ports.shipper_metrics),
         Program(
             name="gateway",
             command=(str(layout.python), "-m", "serving.gateway", "--config", str(layout.gateway_config)),
-            environment=ours,
+            environment=ours | {"TOKENLEDGER_PRICE_BOOK": "ledger"},
             # Longer than the calls in flight may take.
             stop_wait_s=40,
         ),

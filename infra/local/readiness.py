@@ -168,6 +168,7 @@ _CHECKS: Mapping[str, Callable[[Layout], bool]] = {
     "jobmanager": jobmanager,
     "writer": lambda layout: _listens(layout.ports.writer_metrics),
     "compact": lambda layout: _listens(layout.ports.compact_metrics),
+    "watch": lambda layout: _listens(layout.ports.watch_metrics),
     "shipper": lambda layout: _listens(layout.ports.shipper_metrics),
     "archive": lambda layout: _listens(layout.ports.archive_metrics),
     "gateway": gateway,

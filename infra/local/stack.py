@@ -246,6 +246,7 @@ _START_ORDER = {
             *JOBS,
             "writer",
             "compact",
+            "watch",
             "archive",
             "pusher",
             "shipper",

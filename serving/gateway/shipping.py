@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from serving.gateway import epochs
+from serving.gateway import capturing, epochs
+from serving.gateway.capturing import Texts
 from serving.gateway.cursors import Cursor, CursorFile
 from serving.gateway.envelopes import orphaned, raw_event
 from serving.gateway.records import Intent, Outcome
@@ -45,6 +46,8 @@ class EpochShipper:
         cursor = self._file.cursor
         self._tail = Tail(folder, Place(cursor.segment, cursor.offset))
         self._sequence = cursor.sequence
+        self._texts_file = 0
+        """What lies before it is shipped."""
         self._open = {intent.event_id: intent for intent in cursor.open}
         self._saved_s = time.monotonic()
         self._done_with: dict[int, float] = {}
@@ -79,7 +82,7 @@ class EpochShipper:
         intent = self._open.pop(one.event_id, None)
         if intent is None:
             return  # written twice when a segment failed, or its intent never reached the disk
-        raw = self._raw(intent, one)
+        raw = self._raw(intent, one, texts=self._texts(one))
         yield Shipment("outcome", raw)
         if isinstance(process(raw, default_context()), Rejected):
             yield from self._understandable(intent, one)
@@ -92,10 +95,17 @@ class EpochShipper:
                 yield Shipment("plainer", raw)
                 return
 
-    def _raw(self, intent: Intent, outcome: Outcome | None) -> RawEvent:
+    def _texts(self, outcome: Outcome) -> Texts | None:
+        if outcome.texts is None:
+            return None
+        self._texts_file = max(self._texts_file, outcome.texts.file)
+        return capturing.read(self.folder, outcome.texts)
+
+    def _raw(self, intent: Intent, outcome: Outcome | None, texts: Texts | None = None) -> RawEvent:
         self._sequence += 1
-        raw = raw_event(intent, outcome, epoch=self.folder.name)
+        raw = raw_event(intent, outcome, epoch=self.folder.name, texts=texts)
         raw.headers["ce_sequence"] = str(self._sequence).encode()
+        raw.headers["ce_epoch"] = self.folder.name.encode()
         return raw
 
     def acknowledged(self, *, at_once: bool = False) -> None:
@@ -110,6 +120,8 @@ class EpochShipper:
                 segment=place.segment, offset=place.offset, sequence=self._sequence, open=tuple(self._open.values())
             )
             self._file.write(cursor)
+            if self._texts_file:
+                capturing.forget(self.folder, before=self._texts_file)
         self._delete(now_s)
 
     def _delete(self, now_s: float) -> None:

@@ -27,6 +27,8 @@ class RunFacts(msgspec.Struct, frozen=True):
     """Options that change what is sent."""
     now_us: int | None
     """The instant that event times were moved to."""
+    epoch: str = ""
+    """The epoch its records are numbered in."""
 
 
 class _Line(msgspec.Struct):

@@ -8,11 +8,15 @@ calls of their own (fresh event and response ids), duplicates are the same recor
 With --journal every acknowledged record is written down as the log holds it: `tokenledger price JOURNAL` then gives
 exactly what the stream gives. The same command takes up a journal where it was stopped.
 
+Records are numbered within their source (`ce_sequence`), each run being an epoch (`ce_epoch`): `tokenledger sources
+--gaps` names those that were sent and are not in the log.
+
 exit status: 0 all were acknowledged; 1 some were not (run the same command again); 2 nothing was sent; 130 interrupted.
 """
 
 import argparse
 import time
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -73,10 +77,10 @@ def run(options: argparse.Namespace) -> int:
     if not templates:
         message = "no record to send was found"
         raise ValueError(message)
-    journal, now_us = _open_journal(paths, options)
+    journal, facts = _open_journal(paths, options)
     from tokenledger.commands.producing import deliver
 
-    plan = _plan(options, now_us)
+    plan = _plan(options, facts)
     messages: Iterable[Message] = traffic(templates, plan)
     expected = round(len(templates) * plan.repeat * (1 + plan.duplicates))
     if not options.capture:
@@ -96,18 +100,15 @@ def _load(paths: list[str], options: argparse.Namespace, *, problems: list[Unrea
     return [template(found) for found in read(paths, reading, on_problem=problems.append)]
 
 
-def _open_journal(paths: list[str], options: argparse.Namespace) -> tuple[Journal | None, int | None]:
-    now_us = _now_us(options)
-    if options.journal is None:
-        return None, now_us
+def _open_journal(paths: list[str], options: argparse.Namespace) -> tuple[Journal | None, RunFacts]:
     facts = RunFacts(
         files=paths,
         sizes_bytes=[Path(path).stat().st_size if path != "-" else 0 for path in paths],
         settings={name: getattr(options, name) for name in _CHANGING} | {"now": options.now},
-        now_us=now_us,
+        now_us=_now_us(options),
+        epoch=f"send-{uuid.uuid4().hex[:16]}",
     )
-    journal, held = Journal.open(options.journal, facts)
-    return journal, held.now_us
+    return (None, facts) if options.journal is None else Journal.open(options.journal, facts)
 
 
 def _now_us(options: argparse.Namespace) -> int | None:
@@ -122,7 +123,7 @@ def _now_us(options: argparse.Namespace) -> int | None:
     return int(options.now) if options.now.isdecimal() else instant_us(options.now, "--now")
 
 
-def _plan(options: argparse.Namespace, now_us: int | None) -> Plan:
+def _plan(options: argparse.Namespace, facts: RunFacts) -> Plan:
     features = options.features
     if features is None:
         features = _DEFAULT_FEATURES if options.tenants else 0
@@ -134,8 +135,9 @@ def _plan(options: argparse.Namespace, now_us: int | None) -> Plan:
         late=options.late,
         disorder_us=int(options.disorder * _SECOND_US),
         spread_us=int(options.spread * _SECOND_US),
-        now_us=now_us,
+        now_us=facts.now_us,
         seed=options.seed,
+        epoch=facts.epoch,
     )
 
 

@@ -5,6 +5,7 @@ A repeat of a call is another call: its event id and its response id are fresh. 
 
 import heapq
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate, count
@@ -54,6 +55,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Event times are moved to end here; None leaves them."""
     seed: int = 1
     """Same seed, same traffic."""
+    epoch: str = ""
+    """Records are numbered by source within this epoch, repeats of a record alike; empty leaves them unnumbered."""
 
 
 class Message(NamedTuple):
@@ -146,6 +149,7 @@ class _Share(NamedTuple):
 
 def _records(templates: Sequence[Template], plan: Plan) -> Iterator[_Record]:
     share_out = _sharer(plan, total=max(len(templates) * plan.repeat, 1))
+    sent: Counter[bytes] = Counter()
     for round_number in range(plan.repeat):
         suffix = f"~{plan.seed}.{round_number}" if round_number else ""
         given: dict[bytes, _Share] = {}
@@ -158,6 +162,9 @@ def _records(templates: Sequence[Template], plan: Plan) -> Iterator[_Record]:
                 headers["ce_tenantid"] = share.tenant_id
             if share.at_us is not None:
                 headers["ce_time"] = datetime.fromtimestamp(share.at_us / 1_000_000, UTC).isoformat().encode()
+            if plan.epoch:
+                sent[source := headers.get("ce_source", b"")] += 1
+                headers |= {"ce_sequence": b"%d" % sent[source], "ce_epoch": plan.epoch.encode()}
             value = _value(recorded, suffix, feature=share.feature, at_us=share.at_us)
             yield headers["ce_tenantid"] + b"/" + headers["ce_id"], value, headers
 
