@@ -116,8 +116,8 @@ def fence(connection: Connection, expected: OffsetsByPartition) -> None:
 def end_holders(connection: Connection) -> int:
     """End the sessions of other writers that hold the offsets; how many.
 
-    A writer that is frozen in the middle of a COPY holds them for as long as it likes: its session waits for bytes, which
-    no timeout of the server ends. One that only is slow writes its batch again.
+    A writer that is frozen in the middle of a COPY holds them for as long as it likes: its session waits for bytes, and
+    no timeout of the server ends that. One that only is slow writes its batch again.
     """
     ended = connection.execute(
         """
