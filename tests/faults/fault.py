@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import psycopg
 
 from infra.local.layout import SUPERUSER
+from infra.local.programs import JOBS
 
 if TYPE_CHECKING:
     import random
@@ -131,6 +132,11 @@ class Site:
         stopped = {"STOPPED", "EXITED", "FATAL"}
         wanted = {process.name for process in self.stack.supervision.processes() if process.state not in stopped}
         return tuple(program.name for program in self.stack.programs() if program.name in wanted)
+
+    def jobs(self) -> tuple[str, ...]:
+        """The Flink jobs that are to run."""
+        expected = self.expected()
+        return tuple(job for job in JOBS if job in expected)
 
     def connect(self, user: str = SUPERUSER) -> psycopg.Connection[tuple[object, ...]]:
         """A connection to the ledger that commits by itself."""

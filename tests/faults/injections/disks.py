@@ -12,7 +12,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from infra.local.programs import JOBS
 from tests.faults.fault import NotInjected
 from tests.faults.injections.making import children, lives, made, since
 from tests.faults.site import mount, unmount
@@ -61,7 +60,7 @@ class FillDisk:
         finally:
             ballast.unlink(missing_ok=True)
         full_s = (time.time_ns() - began_ns) / 1e9
-        took_s = site.healed(program, *(JOBS if site.runs("price_job") else ()))
+        took_s = site.healed(program, *site.jobs())
         died = "it had died and was started again" if site.pid(program) != pid else "it never died"
         detail = (
             f"{filled_bytes >> 20} MiB of ballast, no free block for {full_s:.1f} s; the program met it after"
@@ -126,7 +125,7 @@ class CutPower:
         _off_and_on(disk, how)
         time.sleep(dice.uniform(*_DARK_S))
         site.stack.supervision.start_program(program)
-        took_s = site.healed(program, *(JOBS if site.runs("price_job") else ()))
+        took_s = site.healed(program, *site.jobs())
         detail = f"{len(pids)} processes and their disk at one instant, by {how}; ready {took_s:.1f} s after the start"
         return made(self, self.disk, began_ns, detail)
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from infra.local.programs import JOBS, TASKMANAGERS
+from infra.local.programs import TASKMANAGERS
 from infra.local.readiness import flink
 from infra.local.savepoint import NotTaken, stop
 from tests.faults.fault import NotInjected
@@ -66,7 +66,7 @@ class FewerWorkers:
             time.sleep(away_s)
         finally:
             site.stack.supervision.start_program(worker)
-        took_s = site.healed(worker, *JOBS)
+        took_s = site.healed(worker, *site.jobs())
         how = "stopped" if gracefully else "killed"
         return made(self, worker, began_ns, f"{pid} {how}, none for {away_s:.1f} s; both jobs ran {took_s:.1f} s after")
 

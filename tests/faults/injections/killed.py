@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infra.local.programs import JOBS
 from infra.local.readiness import flink
 from tests.faults.fault import NotInjected
 from tests.faults.injections.making import children, kill, made
@@ -48,7 +47,7 @@ class KillTaskManager:
 
     def inject(self, site: Site, dice: random.Random) -> Injected:
         """The job moves to the new worker by itself."""
-        job, began_ns, pids = dice.choice(JOBS), time.time_ns(), []
+        job, began_ns, pids = dice.choice(_jobs(site)), time.time_ns(), []
         name = worker_of(site, job)
         for number in range(self.times):
             if number:
@@ -57,7 +56,7 @@ class KillTaskManager:
             pids.append(site.pid(name))
             kill(pids[-1])
         took_s = _back(site, name, pids[-1])
-        took_s += site.healed(*JOBS)
+        took_s += site.healed(*site.jobs())
         return made(self, name, began_ns, f"kill -9 {pids}, worker of {job}; it ran again after {took_s:.1f} s")
 
 
@@ -82,13 +81,13 @@ class CrashPythonWorker:
         if workers:
             victim = dice.choice(sorted(workers))
             kill(victim)
-            took_s = site.healed(name, *JOBS)
+            took_s = site.healed(name, *site.jobs())
             return made(self, name, began_ns, f"kill -9 {victim}, a Python worker below {pid}; {took_s:.1f} s")
         kill(pid, signal.SIGSEGV)
         report = site.layout.repo / f"hs_err_pid{pid}.log"
         said = report.exists()
         report.unlink(missing_ok=True)
-        took_s = _back(site, name, pid) + site.healed(*JOBS)
+        took_s = _back(site, name, pid) + site.healed(*site.jobs())
         how = "with" if said else "without"
         return made(self, name, began_ns, f"SIGSEGV {pid}, {how} a crash report; it ran again after {took_s:.1f} s")
 
@@ -105,6 +104,14 @@ def worker_of(site: Site, job: str) -> str:
                     if name and pid:
                         return name
     message = f"{job}: does not run now, so it has no worker"
+    raise NotInjected(message)
+
+
+def _jobs(site: Site) -> tuple[str, ...]:
+    """The jobs that are to run; `NotInjected` where there are none."""
+    if jobs := site.jobs():
+        return jobs
+    message = "taskmanager: no job is to run, so no worker has work"
     raise NotInjected(message)
 
 

@@ -48,7 +48,7 @@ class OutOfMemory:
             resident_kib = _resident_kib(pid)
             limit_bytes = _squeezed(group, pid, resident_kib * 1024)
         site.wait_until(lambda: site.runs(program) and site.pid(program) != pid, f"{program} to be started again")
-        took_s = site.healed(program, *(JOBS if self.program in JOBS else ()))
+        took_s = site.healed(program, *site.jobs())
         detail = f"{pid} held {resident_kib >> 10} MiB, killed at a limit of {limit_bytes >> 20} MiB; {took_s:.1f} s"
         return made(self, program, began_ns, detail)
 

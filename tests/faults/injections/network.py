@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 
 from infra.local.layout import SUPERUSER
-from infra.local.programs import JOBS
 from tests.faults.fault import NotInjected
 from tests.faults.injections.making import made
 from tests.faults.proxy import Address, Proxy, Way
@@ -139,7 +138,7 @@ class PostgresConnection:
             broken = toxic.last(proxy, lasts_s, dice)
             passed = proxy.counts.bytes_up - passed
             proxy.heal()
-        site.healed("postgres", "writer", *(JOBS if site.runs("price_job") else ()))
+        site.healed("postgres", "writer", *site.jobs())
         detail = f"{self.kind} for {lasts_s:.1f} s: {broken} connections broken, {passed} bytes passed meanwhile"
         return made(self, "everybody → postgres", began_ns, detail)
 

@@ -37,7 +37,7 @@ class Pause:
         began_ns = time.time_ns()
         with frozen(*pids):
             time.sleep(pause_s)
-        took_s = site.healed(program, *(JOBS if site.runs("price_job") else ()))
+        took_s = site.healed(program, *site.jobs())
         detail = f"SIGSTOP {len(pids)} processes from {pids[0]} for {pause_s:.1f} s; well {took_s:.1f} s after SIGCONT"
         return made(self, program, began_ns, detail)
 
