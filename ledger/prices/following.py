@@ -1,7 +1,7 @@
 """The price book of a process that prices: loaded whole before anything is priced, and swapped whole when it changes.
 
-A thread waits for a change, loads the book beside the one at work and puts it in its place: one assignment, so each call
-is priced by one book. While Postgres is away the book at work stays, and `age_s` says for how long nobody has looked.
+A thread waits for a change, loads the book beside the one at work and puts it in its place: one assignment, so each
+call is priced by one book. While Postgres is away the book at work stays, and `age_s` says for how long.
 """
 
 import math
@@ -39,11 +39,16 @@ class Following:
         self._say = say
         self._loaded = loaded
         self._stop = threading.Event()
+        self._has_book = threading.Event()
         self._change_no = -1
         self._looked_s = time.monotonic()
         self.context: Context
         """What to price with now."""
         self._thread = threading.Thread(target=self._follow, name="prices", daemon=True)
+
+    def wait_loaded(self, longest_s: float) -> bool:
+        """Whether the ledger's book was loaded once, at the latest after so long."""
+        return self._has_book.wait(longest_s)
 
     @property
     def age_s(self) -> float:
@@ -94,4 +99,5 @@ class Following:
             self.context, self._change_no = Context(book), change_no
             self._say(f"price book {book.version}, change {change_no}")
             self._loaded(self.context)
+            self._has_book.set()
         self._looked_s = time.monotonic()

@@ -39,6 +39,15 @@ REFRESHED: Final = Gauge(
     "tokenledger_gateway_refreshed_timestamp_seconds", "When keys, budgets and spending were last seen, Unix time"
 )
 
+CAPTURED: Final = Counter(
+    "tokenledger_gateway_captured_texts_total",
+    "Answers of tenants that allow it, by what became of their texts",
+    ["result"],
+)
+BOOK_AGE: Final = Gauge(
+    "tokenledger_gateway_price_book_age_seconds", "Time since the price book at work was last seen to be the newest"
+)
+
 SHIPPED: Final = Counter(
     "tokenledger_shipper_records_total", "Records acknowledged by Kafka, by what they say", ["kind"]
 )

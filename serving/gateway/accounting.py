@@ -31,7 +31,8 @@ class OutboxAccounting:
     def __init__(self, outbox: Outbox, admission: KeyedAdmission, *, context: Context) -> None:
         self._outbox = outbox
         self._admission = admission
-        self._context = context
+        self.context = context
+        """What to price with; whoever follows the price book puts a newer one here."""
 
     async def intend(self, intent: Intent) -> None:
         """Returns once the intent is on disk. Raises OutboxFullError.
@@ -57,7 +58,7 @@ class OutboxAccounting:
     def settle(self, intent: Intent, outcome: Outcome) -> int | None:
         """Takes the outcome, frees the reservation; the call's known cost in 10⁻¹² USD, None where not wholly known."""
         self._outbox.append(_outcome_frame(outcome))
-        cost_usd_pico, tokens = spent(intent, outcome, epoch=self._outbox.epoch.name, context=self._context)
+        cost_usd_pico, tokens = spent(intent, outcome, epoch=self._outbox.epoch.name, context=self.context)
         self._admission.settle(intent, cost_usd_pico, tokens=tokens)
         return cost_usd_pico
 

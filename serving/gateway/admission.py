@@ -43,7 +43,8 @@ class KeyedAdmission:
     ) -> None:
         self._secret = secret
         self.epoch = epoch
-        self._bounds = bounds
+        self.bounds = bounds
+        """What a call may cost at most; whoever follows the price book puts those of a newer one here."""
         self._budgets = budgets
         self._clock_us = clock_us
         self._refuse_unpriced = refuse_unpriced
@@ -187,7 +188,7 @@ class KeyedAdmission:
             intent.tenant_id, intent.provider, None, None, intent.request_model, intent.deployment_id, intent.engine,
             None, None, intent.service_tier, None, None, None,
         )  # fmt: skip
-        return self._bounds.most_usd_pico(
+        return self.bounds.most_usd_pico(
             asked,
             at_us=intent.started_at_us,
             input_tokens=intent.input_tokens_estimate,

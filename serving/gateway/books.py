@@ -19,9 +19,10 @@ import psycopg
 from ledger.api_keys import read_secret, secret_file
 from ledger.database import Connection, TooPowerfulError, connect
 from ledger.observing import logger
+from ledger.prices.following import Following
 from ledger.settings import Settings as LedgerSettings
 from serving.gateway import spending
-from serving.gateway.account_metrics import OPEN_INTENTS, OUTBOX_ROOM, REFRESHED, REFRESHES
+from serving.gateway.account_metrics import BOOK_AGE, OPEN_INTENTS, OUTBOX_ROOM, REFRESHED, REFRESHES
 from serving.gateway.accounting import OutboxAccounting
 from serving.gateway.admission import KeyedAdmission
 from serving.gateway.budgets import ASKED_AT_ONCE, Budgets
@@ -30,12 +31,13 @@ from serving.gateway.records import Accounting, Admission
 from serving.gateway.restoring import unsettled
 from serving.gateway.spending import Access
 from tokenledger.pricing.bound import Bounds
-from tokenledger.process import default_context
+from tokenledger.process import Context, default_context
 
 log = logger("serving.gateway.books")
 
 MIB: Final = 1024 * 1024
 _CATCHING_UP_MS: Final = 50
+_BOOK_WITHIN_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,8 @@ class BooksSettings:
     """Pause between two looks at keys, budgets and spending."""
     ledger: LedgerSettings
     """Where Postgres is; logs in as role `gateway`."""
+    prices: LedgerSettings | None
+    """Where the price book is followed, as role `pricing`; None prices by the packaged one."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "BooksSettings":
@@ -70,7 +74,12 @@ class BooksSettings:
             refuse_unpriced=environment.get("TOKENLEDGER_UNPRICED", "allow") == "refuse",
             refresh_interval_ms=int(environment.get("TOKENLEDGER_KEYS_REFRESH_MS", "2000")),
             ledger=LedgerSettings.from_environment(environment, user="gateway"),
+            prices=LedgerSettings.from_environment(environment, user="pricing") if _follows(environment) else None,
         )
+
+
+def _follows(environment: Mapping[str, str]) -> bool:
+    return environment.get("TOKENLEDGER_PRICE_BOOK", "packaged") == "ledger"
 
 
 class Books:
@@ -99,16 +108,33 @@ class Books:
         self.stale = False
         """Whether nobody looks at the ledger any more."""
         self.admission: Admission = self.keyed
-        self.accounting: Accounting = OutboxAccounting(outbox, self.keyed, context=context)
+        self._accounting = OutboxAccounting(outbox, self.keyed, context=context)
+        self.accounting: Accounting = self._accounting
+        self._prices = self._following(settings.prices) if settings.prices is not None else None
+        self.folder = outbox.epoch.folder
+        """Where this process keeps what it tells."""
         OUTBOX_ROOM.set_function(lambda: outbox.room_bytes)
         OPEN_INTENTS.set_function(lambda: outbox.open_intents)
 
+    def _following(self, ledger: LedgerSettings) -> Following:
+        prices = Following(ledger, say=log.info, loaded=self._price_by)
+        BOOK_AGE.set_function(lambda: prices.age_s)
+        prices.start_with(self._accounting.context)
+        return prices
+
+    def _price_by(self, context: Context) -> None:
+        """In the thread that follows: what was reserved by another book is settled by this one."""
+        self.keyed.bounds = Bounds(context.book)
+        self._accounting.context = context
+
     def ready(self) -> bool:
-        """Whether keys, budgets and spending were loaded once and the outbox takes intents: `/readyz`."""
+        """Whether prices, keys, budgets and spending were loaded once and the outbox takes intents: `/readyz`."""
         return self.keyed.open and self._outbox.room_bytes > 0 and not self.stale
 
     async def refresh(self) -> bool:
         """One look at the ledger; whether it answered. What was seen before holds on if not."""
+        if self._prices is not None and not await asyncio.to_thread(self._prices.wait_loaded, _BOOK_WITHIN_S):
+            return False  # what is unsettled is held by the ledger's prices, not by others
         try:
             await self._look()
         except (psycopg.Error, TooPowerfulError, OSError) as error:
@@ -149,7 +175,9 @@ class Books:
 
     async def _restore(self) -> None:
         own = self._outbox.epoch.name
-        for attempt in await asyncio.to_thread(unsettled, self._settings.outbox_folder, own):
+        for attempt in await asyncio.to_thread(
+            unsettled, self._settings.outbox_folder, own, context=self._accounting.context
+        ):
             self._budgets.restore(
                 attempt.event_key,
                 attempt.amount_usd_pico,
@@ -190,6 +218,8 @@ class Books:
 
     def close(self) -> None:
         """Leave the ledger."""
+        if self._prices is not None:
+            self._prices.close()
         self._disconnect()
 
 

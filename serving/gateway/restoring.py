@@ -14,7 +14,7 @@ from serving.gateway.envelopes import event_key, raw_event
 from serving.gateway.records import Intent, Outcome
 from serving.gateway.tailing import Tail
 from serving.gateway.unsynced import left
-from tokenledger.process import default_context, process
+from tokenledger.process import Context, process
 from tokenledger.records import PricedCall
 
 
@@ -28,12 +28,12 @@ class Attempt(NamedTuple):
     amount_usd_pico: int
 
 
-def unsettled(root: Path, own: str) -> list[Attempt]:
+def unsettled(root: Path, own: str, *, context: Context) -> list[Attempt]:
     """Attempts of all epochs but this process's own."""
-    return [attempt for folder in epochs.listed(root) if folder.name != own for attempt in _of_epoch(folder)]
+    return [attempt for folder in epochs.listed(root) if folder.name != own for attempt in _of_epoch(folder, context)]
 
 
-def _of_epoch(folder: Path) -> Iterator[Attempt]:
+def _of_epoch(folder: Path, context: Context) -> Iterator[Attempt]:
     try:
         first = min(epochs.segments(folder), default=0)
     except FileNotFoundError:
@@ -54,12 +54,14 @@ def _of_epoch(folder: Path) -> Iterator[Attempt]:
         if one.event_id in intents:
             intents[one.event_id] = (intents[one.event_id][0], one)
     for intent, outcome in intents.values():
-        amount = intent.reserved_usd_pico if outcome is None else _cost(intent, outcome, epoch=folder.name)
+        amount = (
+            intent.reserved_usd_pico if outcome is None else _cost(intent, outcome, epoch=folder.name, context=context)
+        )
         key = event_key(folder.name, intent.event_id)
         yield Attempt(key, intent.tenant_id, intent.feature, intent.started_at_us, amount)
 
 
-def _cost(intent: Intent, outcome: Outcome, *, epoch: str) -> int:
-    priced = process(raw_event(intent, outcome, epoch=epoch), default_context())
+def _cost(intent: Intent, outcome: Outcome, *, epoch: str, context: Context) -> int:
+    priced = process(raw_event(intent, outcome, epoch=epoch), context)
     known = priced.cost_usd_pico if isinstance(priced, PricedCall) else None
     return intent.reserved_usd_pico if known is None else known

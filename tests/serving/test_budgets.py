@@ -199,7 +199,7 @@ def test_an_attempt_cancelled_before_it_is_sent_leaves_an_outcome_that_cost_noth
         await outbox.close()
 
     asyncio.run(played())
-    [attempt] = unsettled(tmp_path, own="another")
+    [attempt] = unsettled(tmp_path, own="another", context=default_context())
     assert attempt.amount_usd_pico == 0
 
 

@@ -198,7 +198,7 @@ def test_a_gateway_that_starts_again_knows_what_was_spent_and_counts_nothing_twi
     books.write(priced)
     budgets = Budgets()
     budgets.set_limits([Budget(tenant_id="acme", period="month", limit_usd_pico=10**15)])
-    for one in unsettled(tmp_path, own="me"):
+    for one in unsettled(tmp_path, own="me", context=default_context()):
         budgets.restore(
             one.event_key, one.amount_usd_pico, tenant_id=one.tenant_id, feature=one.feature, at_us=one.at_us
         )

@@ -17,6 +17,7 @@ from serving.gateway.restoring import unsettled
 from serving.gateway.shipping import EpochShipper
 from serving.gateway.unsynced import Unsynced, left
 from tests.serving.attempts import intent, outcome
+from tokenledger.process import default_context
 
 _LIMITS = OutboxLimits(capacity_bytes=1 << 22, segment_bytes=1 << 17)
 
@@ -48,7 +49,7 @@ def test_a_process_that_is_killed_right_after_an_outcome_leaves_the_outcome_not_
     while not shipper.ended:
         sent += shipper.next()
     assert [one.kind for one in sent] == ["intent"] * 10 + ["outcome"] * 9 + ["closing"]
-    assert sum(one.amount_usd_pico for one in unsettled(tmp_path, own="")) > 0
+    assert sum(one.amount_usd_pico for one in unsettled(tmp_path, own="", context=default_context())) > 0
     shipper.close()
 
 
