@@ -41,7 +41,7 @@ def run(settings: Settings, limits: Limits, stop: Stop) -> None:
                 while not stop.asked and not _alone(connection):
                     pulse.beat()
                     stop.wait(_LONGEST_PAUSE_S)
-                _watch(connection, ear, judge, limits=limits, stop=stop, pulse=pulse)
+                _watch(connection, ear, judge=judge, limits=limits, stop=stop, pulse=pulse)
         except (psycopg.OperationalError, psycopg.InterfaceError, KafkaException) as error:
             RETRIES.inc()
             log.warning("database or broker away, trying again", extra={"facts": {"error": str(error)}})
@@ -56,7 +56,7 @@ def _alone(connection: Connection) -> bool:
     return bool(row and row[0])
 
 
-def _watch(connection: Connection, ear: Ear, judge: Judge, *, limits: Limits, stop: Stop, pulse: Pulse) -> None:
+def _watch(connection: Connection, ear: Ear, *, judge: Judge, limits: Limits, stop: Stop, pulse: Pulse) -> None:
     reached, since_us = _opened(connection, ear)
     judged_s = time.monotonic()
     while not stop.asked:

@@ -65,7 +65,7 @@ class Judge:
             touched = store.note_rejected(connection)
             store.settle(connection, gap_us=limits.gap_us, now_us=now_us)
             store.prune(connection, now_us=now_us)
-            found += states.rejects(connection, limits, touched, now_us=now_us)
+            found += states.rejects(connection, limits, touched=touched, now_us=now_us)
             found += states.incomplete(connection, limits, now_us=now_us)
             found += states.books(connection, now_us=now_us)
             if caught_up:
@@ -94,7 +94,7 @@ class Judge:
             offset = before.get((RAW.name, number), -1)
             due[number] = end if offset < 0 else offset
             self._unseen[number] = states.first_unseen(connection, number, from_offset=self._unseen.get(number, 0))
-        return states.behind(due, self._unseen, states.unread(connection, ends), limits=self._limits)
+        return states.behind(due, self._unseen, unread=states.unread(connection, ends), limits=self._limits)
 
     def _verified(self, connection: Connection, *, now_us: int) -> list[Difference] | None:
         if not self._limits.verify_every_us:

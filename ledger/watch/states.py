@@ -68,7 +68,7 @@ FROM asked a CROSS JOIN LATERAL (
 
 
 def rejects(
-    connection: Connection, limits: Limits, touched: Mapping[tuple[str, str], int], *, now_us: int
+    connection: Connection, limits: Limits, *, touched: Mapping[tuple[str, str], int], now_us: int
 ) -> list[Finding]:
     """Shares of rejects over the window that ends now, and over those that end where late rejects were appended."""
     bound = {
@@ -151,7 +151,7 @@ def first_unseen(connection: Connection, partition: int, *, from_offset: int) ->
 
 
 def behind(
-    due: Mapping[int, int], unseen: Mapping[int, int], unread: Mapping[str, int], *, limits: Limits
+    due: Mapping[int, int], unseen: Mapping[int, int], *, unread: Mapping[str, int], limits: Limits
 ) -> list[Finding]:
     """Raw records that should have their outcome by now: per partition where they end, and where outcomes end."""
     late = {number: end - unseen[number] for number, end in due.items() if end > unseen[number]}

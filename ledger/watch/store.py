@@ -43,7 +43,7 @@ def move(connection: Connection, reached: dict[Place, int]) -> None:
     )
 
 
-def since_us(connection: Connection, whole: bool, now_us: int) -> int:  # noqa: FBT001
+def since_us(connection: Connection, *, whole: bool, now_us: int) -> int:
     """From when on the log was watched; noted the first time. 0 if it was whole then."""
     connection.execute("UPDATE watch SET since_us = %s WHERE since_us IS NULL", (0 if whole else now_us,))
     row = connection.execute("SELECT since_us FROM watch").fetchone()
@@ -54,8 +54,8 @@ def since_us(connection: Connection, whole: bool, now_us: int) -> int:  # noqa: 
 def note(connection: Connection, records: Sequence[Heard], *, watching_since_us: int, now_us: int) -> None:
     """Count the records, and take in their numbers and times."""
     known = _sources(connection, {one.ce_source for one in records})
-    records = _with_known_sources(connection, records, known)
-    _note_arrivals(connection, records, known)
+    records = _with_known_sources(connection, records, known=known)
+    _note_arrivals(connection, records, known=known)
     _note_minutes(
         connection, Counter((one.append_at_us // _MINUTE_US, one.tenant_id, one.ce_source) for one in records)
     )
@@ -70,7 +70,7 @@ def note(connection: Connection, records: Sequence[Heard], *, watching_since_us:
         taken = [one for one in heard if one.epoch not in ignored]
         after = sequences.fold(before, taken, watching_since_us=watching_since_us)
         changed = [epoch for name, epoch in after.items() if epoch is not before.get(name)]
-        _keep_epochs(connection, source, changed, now_us=now_us)
+        _keep_epochs(connection, source, epochs=changed, now_us=now_us)
 
 
 def _sources(connection: Connection, names: set[str]) -> dict[str, Source]:
@@ -88,7 +88,9 @@ def _sources(connection: Connection, names: set[str]) -> dict[str, Source]:
     }  # fmt: skip
 
 
-def _with_known_sources(connection: Connection, records: Sequence[Heard], known: dict[str, Source]) -> Sequence[Heard]:
+def _with_known_sources(
+    connection: Connection, records: Sequence[Heard], *, known: dict[str, Source]
+) -> Sequence[Heard]:
     """The same, where a source beyond the bound bears the common name."""
     fresh = {one.ce_source for one in records} - known.keys() - {"", OTHERS}
     if not fresh:
@@ -104,7 +106,7 @@ def _with_known_sources(connection: Connection, records: Sequence[Heard], known:
     return [one._replace(ce_source=OTHERS, number=None) if one.ce_source in beyond else one for one in records]
 
 
-def _note_arrivals(connection: Connection, records: Iterable[Heard], known: dict[str, Source]) -> None:
+def _note_arrivals(connection: Connection, records: Iterable[Heard], *, known: dict[str, Source]) -> None:
     times: dict[str, list[int]] = defaultdict(list)
     for one in records:
         if one.ce_source and not one.again:
@@ -129,7 +131,10 @@ def _source_row(name: str, source: Source) -> tuple[Any, ...]:
 
 
 def _note_minutes(
-    connection: Connection, counts: Counter[tuple[int, str, str]], rejected: Counter[tuple[int, str, str]] | None = None
+    connection: Connection,
+    counts: Counter[tuple[int, str, str]],
+    *,
+    rejected: Counter[tuple[int, str, str]] | None = None,
 ) -> None:
     rejected = rejected or Counter()
     connection.cursor().executemany(
@@ -168,7 +173,7 @@ def _ranges(stored: Multirange[int]) -> Ranges:
     return tuple((one.lower, one.upper) for one in stored if one.lower is not None and one.upper is not None)
 
 
-def _keep_epochs(connection: Connection, source: str, epochs: Iterable[Epoch], *, now_us: int) -> None:
+def _keep_epochs(connection: Connection, source: str, *, epochs: Iterable[Epoch], now_us: int) -> None:
     connection.cursor().executemany(
         """
         INSERT INTO source_epochs AS e (ce_source, epoch, seen, first_no, first_id, given_up, first_at_us, last_at_us,
@@ -221,7 +226,7 @@ def note_rejected(connection: Connection) -> dict[tuple[str, str], int]:
     for minute, tenant, source, count in connection.execute(_FRESH_REJECTS, (after_us, through_us)):
         rejected[minute, tenant, source] += count
         newest[tenant, source] = max(newest.get((tenant, source), 0), minute)
-    _note_minutes(connection, Counter(), rejected)
+    _note_minutes(connection, Counter(), rejected=rejected)
     connection.execute("UPDATE watch SET rejected_posted_at_us = %s", (max(through_us, after_us),))
     return newest
 
