@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
 import signal
-import struct
 import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from tests.faults.disk import cut, fill, off_and_on
 from tests.faults.fault import NotInjected
 from tests.faults.injections.making import children, lives, made, since
-from tests.faults.site import mount, unmount
 
 if TYPE_CHECKING:
     import random
@@ -27,11 +24,7 @@ _USERS: Final = {"postgres": "postgres", "kafka": "kafka", "outbox": "gateway"}
 _FULL_S: Final = (10.0, 25.0)
 _DARK_S: Final = (1.0, 5.0)
 _NOTICED_WITHIN_S: Final = 60.0
-_BLOCK_BYTES: Final = 4_096
 _COMPLAINT: Final = "No space left on device"
-# EXT4_IOC_SHUTDOWN = _IOR('X', 125, __u32): from now on nothing reaches the disk, the journal's own log included.
-_SHUTDOWN: Final = 0x8004587D
-_WITHOUT_LOG_FLUSH: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +47,7 @@ class FillDisk:
         read_bytes = log.stat().st_size
         ballast = disk.mount / "ballast"
         try:
-            filled_bytes = _fill(ballast)
+            filled_bytes = fill(ballast)
             noticed_s = self._noticed(log, read_bytes, ballast=ballast)
             time.sleep(dice.uniform(*_FULL_S))
         finally:
@@ -75,24 +68,9 @@ class FillDisk:
                 return time.monotonic() - began_s
             time.sleep(0.2)
             # What the program itself freed is taken too.
-            _fill(ballast)
+            fill(ballast)
         message = f"{self.disk}: the disk was full for {_NOTICED_WITHIN_S:.0f} s and {log.name} has no {_COMPLAINT!r}"
         raise NotInjected(message)
-
-
-def _fill(ballast: Path) -> int:
-    """Take every free block; how large the ballast is then."""
-    with ballast.open("ab") as file:
-        room = os.statvfs(ballast)
-        free_bytes = room.f_bavail * room.f_frsize
-        try:
-            if free_bytes > _BLOCK_BYTES:
-                os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), free_bytes - _BLOCK_BYTES)
-            file.seek(0, os.SEEK_END)
-            while True:
-                os.write(file.fileno(), bytes(_BLOCK_BYTES))
-        except OSError:
-            return ballast.stat().st_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +90,7 @@ class CutPower:
         disk, program = _disk(site, self.disk), _USERS[self.disk]
         began_ns = time.time_ns()
         pids = _stand_still(site, program)
-        how = _cut(disk)
+        how = cut(disk)
         # Supervisor takes it for stopped, so that it does not start it on a disk without power.
         stopping = threading.Thread(target=site.stack.supervision.stop_program, args=(program,))
         stopping.start()
@@ -122,7 +100,7 @@ class CutPower:
                 os.kill(pid, signal.SIGKILL)
         stopping.join()
         site.wait_until(lambda: not any(map(lives, pids)), f"{program} to be dead")
-        _off_and_on(disk, how)
+        off_and_on(disk)
         time.sleep(dice.uniform(*_DARK_S))
         site.stack.supervision.start_program(program)
         took_s = site.healed(program, *site.jobs())
@@ -139,27 +117,6 @@ def _stand_still(site: Site, program: str) -> list[int]:
         if lives(pid):
             os.kill(pid, signal.SIGSTOP)
     return pids
-
-
-def _cut(disk: Disk) -> str:
-    """From now on nothing is written to the disk."""
-    folder = os.open(disk.mount, os.O_RDONLY)
-    try:
-        fcntl.ioctl(folder, _SHUTDOWN, struct.pack("I", _WITHOUT_LOG_FLUSH))
-    except OSError:
-        # Where the kernel refuses: the disk as it is now, to go on from.
-        shutil.copyfile(disk.image, disk.image.with_suffix(".copy"))
-        return "a copy of the disk"
-    finally:
-        os.close(folder)
-    return "the file system's shutdown without a flush"
-
-
-def _off_and_on(disk: Disk, how: str) -> None:
-    unmount(disk)
-    if how == "a copy of the disk":
-        disk.image.with_suffix(".copy").rename(disk.image)
-    mount(disk)
 
 
 def _disk(site: Site, name: str) -> Disk:

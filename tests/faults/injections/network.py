@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 
 from infra.local.layout import SUPERUSER
+from tests.faults.disk import run
 from tests.faults.fault import NotInjected
 from tests.faults.injections.making import made
 from tests.faults.proxy import Address, Proxy, Way
-from tests.faults.site import run
 
 if TYPE_CHECKING:
     import random
