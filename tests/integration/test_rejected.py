@@ -9,9 +9,14 @@ import uuid
 import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
+from ledger.database import connect
+from ledger.prices import store
+from ledger.prices.changes import RATE, Plan
+from ledger.settings import Settings
 from tests.integration.conftest import RunningStack
 from tests.integration.test_ledger_writer import Broker, Writer, broker, writer
 from tests.ledger.conftest import database, server, template
+from tokenledger.pricing.rate import OWN, Row
 from tokenledger.process import default_context, process
 from tokenledger.records import PricedCall, RawEvent, Reason, Rejected
 from tokenledger.records.topics import RAW, REJECTED
@@ -103,6 +108,20 @@ def test_what_newer_code_can_read_is_sent_again_whole_and_charged_once(log: Log)
     assert len(log.raw()) == 2
     rows = log.writer.reader.execute("SELECT event_id, cost_usd_pico FROM calls").fetchall()
     assert rows == [("e1", 4_500_000_000)]
+
+
+def test_a_replay_is_judged_by_the_prices_of_the_ledger(log: Log) -> None:
+    environment = {name: value for name, value in log.writer.environment.items() if name != "TOKENLEDGER_POSTGRES_USER"}
+    with connect(Settings.from_environment(environment, user="keeper"), application="test") as keeper:
+        rates = {"input.text": 7, "output.text": 11}
+        own = [Row(layer=OWN, provider="openai", model="gpt-4o*", meter=name, list_pico=rates[name]) for name in rates]
+        with keeper.transaction():
+            plan = Plan(added=tuple((RATE, row) for row in own))
+            store.apply(keeper, plan, at_us=store.begin(keeper), action="add", reason="a test")
+    log.refuse(REPLY)
+    log.writer.wait(0, 0, 0, 1, 0)
+    # 1,000 × 7 and 200 × 11 pico.
+    assert "1  would be priced: USD 0.000000009200 more" in log.command("replay").stdout
 
 
 def test_what_is_known_repeated_tried_out_or_still_bad_is_told_and_left_alone(log: Log) -> None:

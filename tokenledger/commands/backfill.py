@@ -16,10 +16,11 @@ from confluent_kafka import KafkaException
 
 from ledger.backfill import Log, Tally, backfill
 from ledger.database import connect
+from ledger.prices.store import current
 from ledger.settings import Settings
 from tokenledger.commands.books import instant_us
 from tokenledger.commands.stack import environment
-from tokenledger.process import default_context
+from tokenledger.process import Context
 
 _DIFFERS = 1
 _FAILED = 2
@@ -43,7 +44,9 @@ def run(options: argparse.Namespace) -> int:
     log = Log(settings.kafka_bootstrap)
     try:
         with connect(settings, application="tokenledger-backfill") as connection:
-            tally = backfill(connection, log, span_us=span_us, context=default_context(), send=options.send)
+            tally = backfill(
+                connection, log, span_us=span_us, context=Context(current(connection)[1]), send=options.send
+            )
     except psycopg.OperationalError as error:
         message = f"cannot reach the ledger: {str(error).strip()}; is the stack up? `make up`"
     except KafkaException as error:
