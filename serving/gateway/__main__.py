@@ -95,6 +95,8 @@ async def _watch(source: Source, gateway: Gateway) -> None:
         await asyncio.sleep(_LOOK_EVERY_S)
         source.check()
         gateway.fleet.sweep()
+        if gateway.capturing is not None:
+            gateway.capturing.look()
         if gateway.router is not None:
             await asyncio.to_thread(gateway.router.refresh)
 
@@ -105,6 +107,8 @@ async def run(path: Path) -> None:
     reader = OnlineReader(RedisSettings.from_environment(os.environ, user="gateway"))
     async with books.opened(books.BooksSettings.from_environment(os.environ)) as opened:
         gateway = Gateway(configuration, accounting=opened.accounting, admission=opened.admission, ready=opened.ready)
+        gateway.texts_folder = opened.folder
+        gateway.capture()
         features = FeatureMemory(reader.read, lambda: gateway.configuration, more_models=gateway.router_models)
         gateway.features = features
         log.info("configuration read", extra={"facts": {"routes": list(configuration.routes)}})
@@ -115,6 +119,7 @@ async def run(path: Path) -> None:
             async with caching(gateway):
                 await serve(gateway, path)
         finally:
+            gateway.stop_capturing()
             refreshing.cancel()
             await reader.close()
 

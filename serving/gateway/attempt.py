@@ -7,6 +7,7 @@ import msgspec
 
 from ledger.observing import logger
 from serving.gateway import metrics
+from serving.gateway.capturing import Kept
 from serving.gateway.connection import Exchange
 from serving.gateway.deadlines import NEVER, now_s
 from serving.gateway.fleet import Deployment, Server
@@ -68,6 +69,7 @@ class Attempt:
         "intent",
         "sent_at_s",
         "server",
+        "texts",
         "timings_us",
     )
 
@@ -86,6 +88,8 @@ class Attempt:
         """When its reply was whole, where its outcome is told later."""
         self.input_tokens_seen: int | None = None
         """What another upstream counted of the same input."""
+        self.texts: Kept | None = None
+        """Takes what is answered, where the tenant allows that it is kept."""
         self.sent_at_s = 0.0
         self.timings_us: dict[str, int] = {}
 
@@ -125,6 +129,7 @@ class Attempt:
                 output_chunks=stream.chunks if stream is not None else 0,
                 served=served,
                 input_tokens_seen=self.input_tokens_seen,
+                texts=None if self.texts is None else self.texts.at,
             ),
         )
         self._judge(error)

@@ -188,6 +188,17 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Which answers may be given again; without it, none."""
 
 
+class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Prompts and answers of tenants that allow it, on the raw topic; redacted where the lake takes them."""
+
+    consent_file: Annotated[str, msgspec.Meta(min_length=1)]
+    """Which tenants allow it (docs/lake.md); looked at every second, and nobody does while it is wrong."""
+    most_bytes: Annotated[int, msgspec.Meta(ge=1, le=786_432)] = 131_072
+    """Longest prompt and answer that are kept; a Kafka message has at most 1 MiB."""
+    capacity_bytes: Annotated[int, msgspec.Meta(ge=4_194_304, le=2**40)] = 67_108_864
+    """Most disk that texts may take which are not shipped yet; what comes then is not kept."""
+
+
 class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of it."""
 
@@ -207,6 +218,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Where the router's policy and its models are."""
     cache: CacheSettings | None = None
     """Where answers that may be given again are kept."""
+    capture: Capture | None = None
+    """Keeping of texts; without this section nobody's are."""
     heartbeat_ms: Count = 15_000
     """A stream silent for so long gets a comment, so that nobody between closes it; 0 for none."""
     allowed_hosts: tuple[str, ...] = ()

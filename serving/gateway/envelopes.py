@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from serving.gateway.capturing import Texts
 from serving.gateway.records import Intent, Outcome
 from tokenledger.normalise.envelope import ENVELOPE_TYPE
 from tokenledger.records import RawEvent
@@ -81,8 +82,8 @@ def event_key(epoch: str, event_id: str) -> str:
     return f"{source_of(epoch)}#{event_id}"
 
 
-def raw_event(intent: Intent, outcome: Outcome | None, *, epoch: str) -> RawEvent:
-    """The record of an intent, or of the outcome that followed it."""
+def raw_event(intent: Intent, outcome: Outcome | None, *, epoch: str, texts: Texts | None = None) -> RawEvent:
+    """The record of an intent, or of the outcome that followed it, with what was said where that may be kept."""
     headers = {
         "ce_id": intent.event_id.encode(),
         "ce_source": source_of(epoch).encode(),
@@ -92,7 +93,10 @@ def raw_event(intent: Intent, outcome: Outcome | None, *, epoch: str) -> RawEven
         "content-type": b"application/json",
     }
     key = f"{intent.tenant_id}/{intent.event_id}".encode()
-    return RawEvent(value=_encode(_envelope(intent, outcome)), headers=headers, key=key)
+    envelope = _envelope(intent, outcome)
+    if texts is not None:
+        _add_texts(envelope, texts)
+    return RawEvent(value=_encode(envelope), headers=headers, key=key)
 
 
 def orphaned(intent: Intent) -> Outcome:
@@ -144,6 +148,16 @@ def _add_outcome(envelope: _Envelope, intent: Intent, *, outcome: Outcome) -> No
         envelope.response, envelope.usage_source = _estimated(intent, outcome), "estimated"
     elif outcome.reply is not None:
         envelope.response = outcome.reply
+
+
+def _add_texts(envelope: _Envelope, texts: Texts) -> None:
+    """Nothing that is charged, timed or counted depends on them: the record is the same call without."""
+    response = envelope.response
+    if isinstance(response, msgspec.Raw):
+        response = _plain.decode(response)
+    if isinstance(response, dict):
+        envelope.request = texts.request | envelope.request
+        envelope.response = response | {"choices": texts.choices}
 
 
 def _has_usage(reply: msgspec.Raw | None) -> bool:

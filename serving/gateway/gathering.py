@@ -40,6 +40,8 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def settle(self, *, served: bool | None) -> int | None:
         """Tell what came of it, and whether it is the answer; its cost, 10⁻¹² USD, where that is known."""
+        if self.attempt.texts is not None:
+            self.attempt.texts.whole(self.body)
         return self.attempt.settle(self.facts, stream=self.stream, served=served)
 
 

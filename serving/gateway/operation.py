@@ -12,6 +12,7 @@ from serving.gateway.asking import Asker, is_the_callers
 from serving.gateway.attempt import Attempt, now_us
 from serving.gateway.breaker import RetryBudget
 from serving.gateway.caching import Caching, Seat
+from serving.gateway.capturing import Capturing
 from serving.gateway.cascade import Live, Verification
 from serving.gateway.cascade_configuration import Cascade
 from serving.gateway.checked import deliver, served
@@ -35,6 +36,7 @@ class Service(Protocol):
     accounting: Accounting
     admission: Admission
     caching: Seat | None
+    capturing: Capturing | None
     choose: Choice
     deadlines: Deadlines
     embed: Embed | None

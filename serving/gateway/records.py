@@ -112,6 +112,19 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     """Whether it is answered from the cache: nothing is sent and nothing spent."""
 
 
+class TextsAt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Where the texts of an attempt lie, beside the outbox's segments."""
+
+    file: int
+    """Number of the file."""
+    at: int
+    """Its first byte there."""
+    size_bytes: int
+    """How long they are."""
+    crc: int
+    """Their CRC-32: what does not match was lost, and is left out."""
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What came of an attempt. Exactly one follows each intent, from the gateway or from whoever finds it orphaned."""
 
@@ -140,6 +153,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     """Whether this is the answer the caller gets, where several attempts' answers were compared; None elsewhere."""
     input_tokens_seen: int | None = None
     """What another upstream counted of the same input, for an estimate where this one was ended before it could."""
+    texts: TextsAt | None = None
+    """What was asked and answered, where the tenant allows that it is kept; None elsewhere."""
 
 
 class OutboxFullError(Exception):

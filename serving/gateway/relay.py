@@ -90,6 +90,8 @@ async def _whole(call: Call, attempt: Attempt, *, exchange: Exchange) -> Failed 
     facts = facts_of(body)
     if exchange.status >= FIRST_ERROR_STATUS or facts is None or facts.error is not None:
         return unusable(attempt, body, facts=facts, retried=call.policy.retries.statuses)
+    if attempt.texts is not None:
+        attempt.texts.whole(body)
     cost_usd_pico = attempt.settle(facts)
     await answered(call, attempt, body=body, cost_usd_pico=cost_usd_pico)
     if call.kept is not None:
@@ -144,7 +146,7 @@ async def _stream(call: Call, attempt: Attempt, *, exchange: Exchange) -> None:
     stream = Stream(usage_wanted=call.asked.usage_wanted or not attempt.deployment.spec.ask_for_usage)
     kept = tuple(header for header in exchange.headers if header[0] in TO_CALLER)
     await call.answer.begin((*served_by(attempt), *kept))
-    pump = Pump(call, exchange, stream=stream)
+    pump = Pump(call, exchange, stream=stream, is_kept=attempt.texts is not None)
     error = await pump.run()
     facts = stream.facts
     ended_well = stream.done or (bool(facts.finishes) and all(facts.finishes.values()))
@@ -152,10 +154,12 @@ async def _stream(call: Call, attempt: Attempt, *, exchange: Exchange) -> None:
         error = "upstream_error_event"
     elif error is None and not ended_well:
         error = "upstream_closed"
+    if error is None and attempt.texts is not None:
+        attempt.texts.streamed(pump.raw)
     attempt.settle(facts, error=error, stream=stream, aborted=error is not None and not facts.has_usage)
     if error is None or facts.error is not None:
         await call.answer.end(last=pump.last)
-        if error is None and call.kept is not None and pump.raw is not None:
+        if error is None and call.kept is not None and call.kept.wanted and pump.raw is not None:
             _keep_stream(call.kept, attempt, pump.raw)
     else:
         refusal = refused(502, f"upstream {attempt.deployment.name}: {error}", code=error)
@@ -187,7 +191,7 @@ class Pump:
         "stream",
     )
 
-    def __init__(self, call: Call, exchange: Exchange, *, stream: Stream) -> None:
+    def __init__(self, call: Call, exchange: Exchange, *, stream: Stream, is_kept: bool) -> None:
         self._answer = call.answer
         self._peer = call.incoming.peer
         self._chunks = call.incoming.chunks
@@ -201,7 +205,7 @@ class Pump:
         """Whether the stream said that it is over."""
         self.last = b""
         """Events that wait for the outcome to be told."""
-        self.raw: list[bytes] | None = [] if call.kept is not None and call.kept.wanted else None
+        self.raw: list[bytes] | None = [] if is_kept or (call.kept is not None and call.kept.wanted) else None
         """The stream as it came, where it may be kept."""
 
     async def run(self) -> str | None:

@@ -14,6 +14,7 @@ import msgspec
 from serving.gateway import metrics
 from serving.gateway.attempt import Attempt, with_reservation
 from serving.gateway.breaker import RetryBudget
+from serving.gateway.capturing import Capturing, Kept
 from serving.gateway.choosing import Plan
 from serving.gateway.configuration import MILLIS_PER_SECOND, Configuration
 from serving.gateway.connection import Exchange, Patience, UpstreamError
@@ -70,6 +71,7 @@ class Service(Protocol):
 
     accounting: Accounting
     admission: Admission
+    capturing: Capturing | None
     deadlines: Deadlines
     fleet: Fleet
 
@@ -156,6 +158,9 @@ class Sender:
             self.service.admission.release(intent)
             return refused(503, "the call cannot be accounted for now; try again later", code="outbox_full")
         attempt = Attempt(self.service.accounting, intent, deployment=deployment, server=server)
+        capturing = self.service.capturing
+        if capturing is not None and intent.tenant_id in capturing.allowed and self.api == "chat":
+            attempt.texts = Kept(capturing, errand.asked.members)
         admitted_ns = time.perf_counter_ns() - errand.start.ns
         start = errand.start
         attempt.timings_us["admit"] = (admitted_ns - start.route_ns - start.cache_ns) // 1_000

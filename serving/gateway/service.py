@@ -8,6 +8,7 @@ from ledger.observing import logger
 from serving.gateway import metrics
 from serving.gateway.breaker import RetryBudget
 from serving.gateway.caching import Seat
+from serving.gateway.capturing import Capturing
 from serving.gateway.choosing import Choice, Features, in_order
 from serving.gateway.configuration import Configuration, ConfigurationError, configuration_of
 from serving.gateway.deadlines import Deadlines
@@ -49,6 +50,10 @@ class Gateway:
         """Makes vectors of answers, where some route compares them by meaning."""
         self.caching: Seat | None = None
         """The cache, where some route has one."""
+        self.capturing: Capturing | None = None
+        """Where texts are kept, where the configuration says so."""
+        self.texts_folder: Path | None = None
+        """Where they would be kept."""
         self.deadlines = Deadlines()
         self.fleet = Fleet(configuration, self.deadlines)
         self.router = Router(configuration.router, configuration) if configuration.router is not None else None
@@ -84,8 +89,25 @@ class Gateway:
         self.fleet = fleet
         if self.caching is not None:
             self.caching.adopt(configuration)
+        self.capture()
         before.close(but=fleet)
         metrics.CONFIG_LOADED.set(time.time())
+
+    def capture(self) -> None:
+        """Keep texts as the configuration at work says, or no longer."""
+        settings = self.configuration.capture
+        if settings is None or self.texts_folder is None:
+            self.stop_capturing()
+        elif self.capturing is None:
+            self.capturing = Capturing(self.texts_folder, settings)
+        else:
+            self.capturing.adopt(settings)
+
+    def stop_capturing(self) -> None:
+        """Keep nobody's texts."""
+        if self.capturing is not None:
+            self.capturing.close()
+            self.capturing = None
 
     def _router(self, configuration: Configuration) -> Router | None:
         """The router for a new configuration; one whose files are the same keeps what it has read."""

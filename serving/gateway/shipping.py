@@ -101,7 +101,7 @@ class EpochShipper:
         self._texts_file = max(self._texts_file, outcome.texts.file)
         return capturing.read(self.folder, outcome.texts)
 
-    def _raw(self, intent: Intent, outcome: Outcome | None, texts: Texts | None = None) -> RawEvent:
+    def _raw(self, intent: Intent, outcome: Outcome | None, *, texts: Texts | None = None) -> RawEvent:
         self._sequence += 1
         raw = raw_event(intent, outcome, epoch=self.folder.name, texts=texts)
         raw.headers["ce_sequence"] = str(self._sequence).encode()
