@@ -30,7 +30,7 @@ from serving.router.training import Plan, train
 from serving.simulator import questions
 from tokenledger.records.choosing import METHOD, PACKAGE, SERVICE, DecideRequest
 
-_POLICY = """
+POLICY = """
 [tiers.small]
 provider = "openai"
 model = "gpt-4.1-nano"
@@ -50,7 +50,8 @@ _REACH_MS = 10.0
 _CHARS = 2_000
 
 
-def _trained(folder: Path) -> None:
+def train_on_made_up_questions(folder: Path) -> None:
+    """A model of questions whose difficulty is known, promoted."""
     made = questions.questions(600, seed=2)
     draw = random.Random(1)
     right = np.array([[draw.random() > one.difficulty, 1.0] for one in made], dtype=float)
@@ -60,8 +61,8 @@ def _trained(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _service(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    (folder / "router.toml").write_text(_POLICY, encoding="utf-8")
-    _trained(folder / "models")
+    (folder / "router.toml").write_text(POLICY, encoding="utf-8")
+    train_on_made_up_questions(folder / "models")
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
     command = [

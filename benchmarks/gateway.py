@@ -168,7 +168,20 @@ def _behind_s(proxy: Proxy) -> float:
 def _first_answers(proxy: Proxy) -> None:
     """What a proxy does but once, done: LiteLLM takes seconds for its first answer."""
     for stream in (False, True):
-        command = ["curl", "-sf", "-m", "60", "-o", "/dev/null", "-H", f"authorization: Bearer {proxy.key}"]
+        command = [
+            "curl",
+            "-sf",
+            "-o",
+            "/dev/null",
+            "-m",
+            "60",
+            "--retry",
+            "30",
+            "--retry-delay",
+            "1",
+            "-H",
+            f"authorization: Bearer {proxy.key}",
+        ]
         command += ["-H", "content-type: application/json", "-d", _body(stream=stream)]
         _load(*command, f"http://127.0.0.1:{proxy.port}/v1/chat/completions")
 
@@ -222,9 +235,15 @@ _HEALTH: dict[int, str] = {}
 _CANNED, _GATEWAY, _BARE, _AIOHTTP, _OTHER = 28701, 28702, 28703, 28704, 28705
 
 
+ROUTE = """
+[routes.gpt-4o-mini]
+upstreams = ["canned"]
+"""
+
+
 @contextmanager
-def gateway(stack: Stack, folder: Path) -> Iterator[Proxy]:
-    """The gateway, everything on."""
+def gateway(stack: Stack, folder: Path, *, name: str = "tokenledger gateway", route: str = ROUTE) -> Iterator[Proxy]:
+    """The gateway, everything on; its upstream is called `canned`."""
     layout = stack.layout
     key = _prepared(layout)
     config = folder / "gateway.toml"
@@ -237,9 +256,8 @@ listen = {{ port = {_GATEWAY} }}
 provider = "openai"
 key_file = "{folder / "upstream.key"}"
 replicas = [{{ url = "http://127.0.0.1:{_CANNED}/v1" }}]
-[routes.gpt-4o-mini]
-upstreams = ["canned"]
-""",
+tier = "small"
+{route}""",
         encoding="utf-8",
     )
     environment = layout.client_environment() | {"TOKENLEDGER_OUTBOX_CAPACITY_BYTES": str(4 << 30)}
@@ -249,7 +267,7 @@ upstreams = ["canned"]
         behind = (ledger.pid, *_pids(stack))
         for pid in _pids(stack):
             subprocess.run(["taskset", "-acp", _LOAD_CORE, str(pid)], check=True, capture_output=True)
-        yield Proxy("tokenledger gateway", _GATEWAY, key, running, behind)
+        yield Proxy(name, _GATEWAY, key, running, behind)
 
 
 def _pids(stack: Stack) -> list[int]:
@@ -344,6 +362,23 @@ def _row(figures: Figures) -> str:
     )
 
 
+@contextmanager
+def surroundings() -> Iterator[tuple[Stack, Path]]:
+    """What every proxy needs: Postgres and Redis, a canned upstream, and a folder for its files."""
+    with ExitStack() as held:
+        stack = held.enter_context(stack_of(("postgres", "redis")))
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="tlb-gateway-")))
+        canned = (sys.executable, "-m", "serving.simulator", "--canned", str(_CANNED))
+        held.enter_context(process(_LOAD_CORE, *canned, port=_CANNED, environment={}))
+        yield stack, folder
+
+
+def measured(start: Start) -> Figures:
+    """The figures of a proxy that runs for them alone."""
+    with start() as proxy:
+        return measure(proxy, _CANNED)
+
+
 def _proxies(stack: Stack, folder: Path, *, with_litellm: bool) -> Iterator[Start]:
     """What is measured, in this order."""
     yield lambda: plain("asgi", "bare ASGI pass-through", _BARE)
@@ -361,15 +396,8 @@ def main() -> int:
     if shutil.which("wrk") is None:
         print("wrk is not installed; Debian: apt-get install wrk", file=sys.stderr)
         return 2
-    with ExitStack() as held:
-        stack = held.enter_context(stack_of(("postgres", "redis")))
-        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="tlb-gateway-")))
-        canned = (sys.executable, "-m", "serving.simulator", "--canned", str(_CANNED))
-        held.enter_context(process(_LOAD_CORE, *canned, port=_CANNED, environment={}))
-        found = []
-        for start in _proxies(stack, folder, with_litellm=not asked.without_litellm):
-            with start() as proxy:
-                found.append(measure(proxy, _CANNED))
+    with surroundings() as (stack, folder):
+        found = [measured(start) for start in _proxies(stack, folder, with_litellm=not asked.without_litellm)]
         disk(folder)
     print()
     ours = next(one for one in found if one.name.startswith("tokenledger"))
