@@ -97,6 +97,17 @@ def amended(existing: list[Existing], new: Iterable[PricedCall], known: Iterable
     )
 
 
+def read_again(call: Existing, again: dict[str, PricedCall]) -> Amended:
+    """The call once records of it were read again, each under the fingerprint it had: another of them may count."""
+    members = [
+        Member(priced=again.get(one.fingerprint, one), call_id=call.charged.call_id, won=one is call.winner)
+        for one in (call.winner, *call.witnesses)
+    ]
+    [resolved] = resolve([_candidate(member) for member in members], links([call]))
+    amendment = msgspec.structs.replace(_amendment(resolved, call), recharge=True)
+    return Amended(amendments=[amendment], dissolved=[], moves=list(_moves(resolved)))
+
+
 def _candidate(member: Member) -> Candidate[Member]:
     """What is in the ledger stands before an equal record, unless its time is that of its delivery."""
     plain = candidate(member.priced)

@@ -9,9 +9,10 @@ from ledger import amending, store
 from ledger.ahead import Ahead
 from ledger.amending import Amended, Amendment, Existing
 from ledger.calls import CallPacker
-from ledger.copying import Why
+from ledger.closed import closed_now
+from ledger.copying import CHARGE, Why
 from ledger.database import Connection
-from ledger.drafting import Draft, draft
+from ledger.drafting import Draft, draft, record_keys
 from ledger.grouping import grouped
 from ledger.posting import Charge, Charged, Poster, Rows
 from ledger.received import Origins, Placed, Received, of
@@ -47,7 +48,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Repricing(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that is to be charged by another book."""
+    """A call that is to be charged anew."""
 
     call_id: int
     """The call."""
@@ -57,6 +58,8 @@ class Repricing(msgspec.Struct, frozen=True, kw_only=True):
     """Whether its month is closed."""
     priced: PricedCall
     """The same facts by the new book."""
+    again: dict[str, PricedCall] | None = None
+    """In a rereading: fingerprint that a record of the call had → the record as it was read again."""
 
 
 class Keyed(NamedTuple):
@@ -89,7 +92,8 @@ class Batch(Generic[S]):
         self.flagged: list[Charged] = []
         self.moved_keys: list[tuple[bytes, Charged]] = []
 
-    def _make_months(self, table: str, instants_us: set[int]) -> None:
+    def make_months(self, table: str, instants_us: set[int]) -> None:
+        """Have the partitions made that these instants need."""
         self.state.make_months(table, instants_us, lambda days: store.ensure_months(self.connection, table, days))
 
     def parts(self, sources: Sequence[S], part_records: int) -> Iterator[Part[S]]:
@@ -104,8 +108,8 @@ class Batch(Generic[S]):
 
     def take(self, part: Part[S]) -> None:
         """Sort records out: new ones are written, those seen before counted."""
-        self._make_months("postings", {self.poster.posted_at_us})
-        self._make_months("lines", {self.poster.posted_at_us})
+        self.make_months("postings", {self.poster.posted_at_us})
+        self.make_months("lines", {self.poster.posted_at_us})
         self.records += len(part)
         # A partition's records come nearly in order, so the first is nearly the oldest: this feeds a metric only.
         self._note_age(part[0])
@@ -211,10 +215,13 @@ class Batch(Generic[S]):
         for call in amended.dissolved:
             self._withdraw(call)
         placed = [(amendment, self._place(amendment)) for amendment in amended.amendments]
+        self._count(amended)
+        self._lead_keys(wanted_keys(placed, new, known), known)
+
+    def _count(self, amended: Amended) -> None:
         for record, outcome, change in amended.moves:
             outcomes = of(self.origins, record)
             setattr(outcomes, outcome, getattr(outcomes, outcome) + change)
-        self._lead_keys(wanted_keys(placed, new, known), known)
 
     def _withdraw(self, call: Existing) -> None:
         self.rows.postings.append(self.poster.reverse(call.winner, call.charged))
@@ -224,16 +231,13 @@ class Batch(Generic[S]):
     def _drop_witnesses(self, call_id: int, fingerprints: Iterable[str]) -> None:
         self.deleted_witnesses += [(call_id, bytes.fromhex(fingerprint)) for fingerprint in sorted(fingerprints)]
 
-    def _place(self, amendment: Amendment) -> Charged:
+    def _place(self, amendment: Amendment, *, why: Why = CHARGE) -> Charged:
         """Write what changed about one call."""
         call = amendment.existing
         if call is None:
             charged = self._charge(self.poster.charge(amendment.winner, id_reuse=amendment.id_reuse))
         elif amendment.recharge:
-            self.rows.postings.append(self.poster.reverse(call.winner, call.charged))
-            self.deleted_calls.append(call.charged)
-            call_id, id_reuse = call.charged.call_id, amendment.id_reuse
-            charged = self._charge(self.poster.charge(amendment.winner, id_reuse=id_reuse, call_id=call_id))
+            charged = self._replace(call, amendment.winner, id_reuse=amendment.id_reuse, why=why)
         else:
             charged = call.charged
             if amendment.id_reuse and not call.id_reuse:
@@ -269,24 +273,47 @@ class Batch(Generic[S]):
             store.point_keys(connection, self.moved_keys)
         for done in (self.deleted_calls, self.deleted_witnesses, self.flagged, self.moved_keys):
             done.clear()
-        self._make_months("calls", {charge.charged.charged_at_us for charge in rows.charges})
+        self.make_months("calls", {charge.charged.charged_at_us for charge in rows.charges})
         store.copy_rows(connection, rows)
         store.add_numbers(connection, self.state)
         self.charged += len(rows.postings)
         rows.clear()
 
-    def reprice(self, queued: Sequence[Repricing]) -> None:
-        """Charge calls anew by another book: what was charged is taken back, and the new charge stands in its place."""
+    def recharge(self, queued: Sequence[Repricing]) -> None:
+        """Charge calls anew: what was charged is taken back, and the new charge stands in its place."""
         for table in ("postings", "lines"):
-            self._make_months(table, {self.poster.posted_at_us})
+            self.make_months(table, {self.poster.posted_at_us})
         by_id = {one.call_id: one for one in queued}
         for call in store.existing(self.connection, [(one.call_id, one.charged_at_us) for one in queued]):
             one = by_id[call.charged.call_id]
-            why = Why("reprice", corrects=one.corrects)
-            self.rows.postings.append(self.poster.reverse(call.winner, call.charged, why=why))
-            self.deleted_calls.append(call.charged)
-            self._charge(self.poster.charge(one.priced, id_reuse=call.id_reuse, call_id=one.call_id, why=why))
+            if one.again is None:
+                why = Why("reprice", corrects=one.corrects)
+                self._replace(call, one.priced, id_reuse=call.id_reuse, why=why)
+            else:
+                self._reread(call, one.again, why=Why("reread", corrects=one.corrects))
         self._flush()
+
+    def _replace(self, call: Existing, winner: PricedCall, *, id_reuse: bool, why: Why = CHARGE) -> Charged:
+        """Take back what was charged, and charge the record that counts now."""
+        self.rows.postings.append(self.poster.reverse(call.winner, call.charged, why=why))
+        self.deleted_calls.append(call.charged)
+        charge = self.poster.charge(winner, id_reuse=id_reuse, call_id=call.charged.call_id, why=why)
+        return self._charge(charge)
+
+    def _reread(self, call: Existing, again: dict[str, PricedCall], *, why: Why) -> None:
+        amended = amending.read_again(call, again)
+        [amendment] = amended.amendments
+        charged = self._place(amendment, why=why)
+        self._count(amended)
+        if charged.charged_at_us != call.charged.charged_at_us:
+            self._lead_on(amendment, charged)
+
+    def _lead_on(self, amendment: Amendment, charged: Charged) -> None:
+        """Another record of the call counts, and was made in another instant: its keys are to say where it stands."""
+        held = [Keyed(record, *record_keys(record)) for record in amendment.records]
+        keys = {key for one in held for key in _keys(one)}
+        known = store.known_keys(self.connection, sorted(keys))
+        self.moved_keys += [(key, charged) for key, (call_id, _) in known.items() if call_id == charged.call_id]
 
     def finish(self, expected: OffsetsByPartition, reached: OffsetsByPartition) -> Done:
         """Write what belongs to the whole; the offsets last."""
@@ -339,6 +366,12 @@ def wanted_keys(
     return wanted | {key: charged for key, (_, charged) in owners.items()}
 
 
+def begin(connection: Connection, state: State) -> None:
+    """What every transaction of the writer does first: see that it is the only one, and which months are closed."""
+    store.fence(connection, state.offsets)
+    state.closed = closed_now(connection, state.closed)
+
+
 def apply(
     connection: Connection,
     state: State,
@@ -353,7 +386,7 @@ def apply(
     expected = {place: state.offsets[place] for place in reached}
     try:
         with connection.transaction():
-            store.fence(connection, state.offsets)
+            begin(connection, state)
             batch = Batch(connection, state, now_us, decode)
             with Ahead(batch.parts(sources, part_records)) as parts:
                 for part in parts:

@@ -85,7 +85,7 @@ class Why(NamedTuple):
     """Why a call is charged."""
 
     cause: str = "charge"
-    """`charge` or `reprice`."""
+    """`charge`, `reprice` or `reread`."""
     corrects: bool = False
     """Whether it changes a month that is closed."""
 
@@ -100,7 +100,11 @@ def _why(why: Why, sign: int) -> bytes:
 
 
 _WHY: Final = {
-    (why, sign): _why(why, sign) for why in (CHARGE, Why("reprice"), Why("reprice", corrects=True)) for sign in (1, -1)
+    (why, sign): _why(why, sign)
+    for cause in ("charge", "reprice", "reread")
+    for corrects in (False, True)
+    for why in (Why(cause, corrects=corrects),)
+    for sign in (1, -1)
 }
 _INCOMPLETE: Final = {number: _small(number) for number in (-1, 0, 1)}
 _NO_LATENCY: Final = _NULL * 7

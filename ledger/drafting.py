@@ -36,8 +36,6 @@ class Draft(msgspec.Struct, Generic[S], frozen=True, gc=False):
 
 def draft(source: S, priced: PricedCall, poster: Poster) -> Draft[S]:
     """The record's rows, should its call be new."""
-    call = priced.call
-    response_key = call.response_key
     return Draft(
         source,
         priced.topic,
@@ -45,7 +43,16 @@ def draft(source: S, priced: PricedCall, poster: Poster) -> Draft[S]:
         priced.offset,
         priced.append_at_us,
         priced.fingerprint,
+        *record_keys(priced),
+        poster.charge(priced),
+    )
+
+
+def record_keys(priced: PricedCall) -> tuple[bytes, bytes | None]:
+    """The keys of a record, by event and by response."""
+    call = priced.call
+    response_key = call.response_key
+    return (
         keys.event_key(call.tenant_id, call.event_key),
         None if response_key is None else keys.response_key(call.tenant_id, response_key),
-        poster.charge(priced),
     )

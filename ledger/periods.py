@@ -1,49 +1,101 @@
-"""Accounting months: closed once, answering the same for ever, with what came later shown beside.
+"""Accounting months: closed once, answering the same for ever, with what came later shown beside, approved or not.
 
-A close notes the newest posting it holds. There is one writer, and each of its batches is posted later than the one
-before, so nothing that is posted afterwards can slip under it.
+A month of a tenant begins and ends in its own time zone. A close notes the newest posting it holds; there is one
+writer, and no batch of its is under way while the close is made, so nothing that is posted afterwards can slip under
+it. What is posted to a closed month later is a correction, and awaits approval unless it was approved before.
 """
 
-from datetime import UTC, datetime
-from typing import Final
+from datetime import datetime
+from typing import Final, NamedTuple
 
 import msgspec
+import psycopg
 
+from ledger.closed import LOCK
 from ledger.database import Connection
 
-_MONTH_SUMS: Final = """
-    WITH bounds AS (
-        SELECT (extract(epoch FROM %(month)s::date) / 900)::bigint AS first_bucket,
-            (extract(epoch FROM %(month)s::date + interval '1 month') / 900)::bigint AS end_bucket
-    ), posted AS (
+_SPAN: Final = """
+    SELECT zone, (extract(epoch FROM %(first)s::timestamp AT TIME ZONE zone) * 1000000)::bigint,
+        (extract(epoch FROM (%(first)s::timestamp + interval '1 month') AT TIME ZONE zone) * 1000000)::bigint,
+        (SELECT ends_us FROM periods
+            WHERE tenant_id = %(tenant)s AND month = (%(first)s::date - interval '1 month')::date),
+        (SELECT starts_us FROM periods
+            WHERE tenant_id = %(tenant)s AND month = (%(first)s::date + interval '1 month')::date)
+    FROM (SELECT coalesce(
+        (SELECT time_zone FROM tenants WHERE tenant_id = %(tenant)s AND upper_inf(known_us)), 'UTC'
+    ) AS zone) AS stated
+"""
+_CLOSED_SPAN: Final = "SELECT time_zone, starts_us, ends_us FROM periods WHERE tenant_id = %s AND month = %s::date"
+_SUMS: Final = """
+    WITH posted AS (
         SELECT dim_no, calls::bigint, incomplete_calls::bigint, 0::bigint AS amount_usd_pico
-        FROM postings, bounds
-        WHERE posted_at_us <= %(until)s AND charged_at_us / 900000000 >= first_bucket
-            AND charged_at_us / 900000000 < end_bucket
+        FROM postings
+        WHERE posted_at_us > %(since)s AND posted_at_us <= %(until)s
+            AND charged_at_us >= %(starts)s AND charged_at_us < %(ends)s
         UNION ALL
-        SELECT dim_no, 0, 0, amount_usd_pico FROM lines, bounds
-        WHERE posted_at_us <= %(until)s AND bucket_no >= first_bucket AND bucket_no < end_bucket
+        SELECT dim_no, 0, 0, amount_usd_pico FROM lines
+        WHERE posted_at_us > %(since)s AND posted_at_us <= %(until)s
+            AND bucket_no >= %(starts)s / 900000000 AND bucket_no < %(ends)s / 900000000
     )
     SELECT coalesce(sum(calls), 0)::bigint, coalesce(sum(incomplete_calls), 0)::bigint,
         coalesce(sum(amount_usd_pico), 0)::numeric(38, 0)
     FROM posted JOIN dimensions USING (dim_no)
     WHERE tenant_id = %(tenant)s
 """
-_NEWEST: Final = "SELECT coalesce(max(posted_at_us), 0) FROM postings"
+_CORRECTIONS: Final = """
+    WITH period AS (
+        SELECT tenant_id, month, starts_us, ends_us, closed_at_us, coalesce(
+            (SELECT max(until_us) FROM period_approvals a
+                WHERE a.tenant_id = periods.tenant_id AND a.month = periods.month), 0) AS approved_us
+        FROM periods
+        WHERE tenant_id = %(tenant)s AND month = %(first)s::date
+    ), posted AS (
+        SELECT posting_id, posted_at_us, calls, incomplete_calls,
+            CASE
+                WHEN run_no IS NOT NULL THEN kind || ' run ' || run_no
+                WHEN subject_kind = 'manual' THEN 'adjustment ' || subject_id
+                WHEN reverses_posting_id IS NULL AND subject_id = posting_id THEN 'late call'
+                ELSE 'superseded'
+            END AS what,
+            run_no IS NOT NULL OR subject_kind = 'manual' OR posted_at_us <= approved_us AS is_approved
+        FROM period
+        JOIN postings ON posted_at_us > closed_at_us AND charged_at_us >= starts_us AND charged_at_us < ends_us
+        JOIN dimensions USING (dim_no)
+        LEFT JOIN run_batches USING (posted_at_us)
+        LEFT JOIN repricing_runs USING (run_no)
+        WHERE dimensions.tenant_id = period.tenant_id
+    )
+    SELECT what, is_approved, sum(calls)::bigint, sum(incomplete_calls)::bigint,
+        coalesce(sum(amount_usd_pico), 0)::numeric(38, 0), min(posted_at_us), max(posted_at_us)
+    FROM posted
+    LEFT JOIN (
+        SELECT posting_id, sum(amount_usd_pico) AS amount_usd_pico FROM lines
+        WHERE posted_at_us > (SELECT closed_at_us FROM period) GROUP BY posting_id
+    ) AS amounts USING (posting_id)
+    GROUP BY what, is_approved
+    ORDER BY min(posted_at_us), what
+"""
+_NEWEST: Final = "SELECT coalesce(max(posted_at_us), 0) FROM batches"
 _CLOSE: Final = """
-    INSERT INTO periods (tenant_id, month, closed_at_us, calls, incomplete_calls, known_cost_usd_pico, reason)
-    VALUES (%s, %s::date, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+    INSERT INTO periods (tenant_id, month, closed_at_us, calls, incomplete_calls, known_cost_usd_pico, reason,
+        time_zone, starts_us, ends_us)
+    VALUES (%s, %s::date, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (tenant_id, month) DO NOTHING
+"""
+_APPROVE: Final = """
+    INSERT INTO period_approvals (tenant_id, month, until_us, calls, known_cost_usd_pico, reason)
+    VALUES (%s, %s::date, %s, %s, %s, %s)
 """
 _LIST: Final = """
     SELECT tenant_id, to_char(month, 'YYYY-MM'), closed_at_us, closed_by, calls, incomplete_calls,
-        known_cost_usd_pico, reason
+        known_cost_usd_pico, reason, time_zone
     FROM periods ORDER BY month, tenant_id
 """
 _ENDLESS_US: Final = 2**63 - 1
+_QUARTER_US: Final = 900_000_000
 
 
 class PeriodError(ValueError):
-    """A month that cannot be closed: which, why, and what would be right."""
+    """A month that cannot be closed or corrected: which, why, and what would be right."""
 
 
 class Sums(msgspec.Struct, frozen=True):
@@ -56,6 +108,24 @@ class Sums(msgspec.Struct, frozen=True):
     known_cost_usd_pico: int
     """Known cost, 10⁻¹² USD."""
 
+    def __add__(self, other: "Sums") -> "Sums":
+        return Sums(
+            self.calls + other.calls,
+            self.incomplete_calls + other.incomplete_calls,
+            self.known_cost_usd_pico + other.known_cost_usd_pico,
+        )
+
+
+class Span(NamedTuple):
+    """When a month of a tenant begins and ends."""
+
+    time_zone: str
+    """IANA time zone it was taken in."""
+    starts_us: int
+    """First instant, µs UTC."""
+    ends_us: int
+    """First instant after it, µs UTC."""
+
 
 class Period(msgspec.Struct, frozen=True, kw_only=True):
     """A closed month of a tenant."""
@@ -63,7 +133,9 @@ class Period(msgspec.Struct, frozen=True, kw_only=True):
     tenant_id: str
     """The tenant."""
     month: str
-    """`2026-11`, UTC."""
+    """`2026-11`."""
+    time_zone: str
+    """IANA time zone it was closed in."""
     closed_at_us: int
     """The newest posting it holds, µs UTC."""
     closed_by: str
@@ -74,31 +146,89 @@ class Period(msgspec.Struct, frozen=True, kw_only=True):
     """What it came to."""
 
 
-def sums(connection: Connection, tenant_id: str, month: str, *, until_us: int = _ENDLESS_US) -> Sums:
-    """What a month comes to by everything posted up to an instant."""
-    bound = {"tenant": tenant_id, "month": f"{month}-01", "until": until_us}
-    row = connection.execute(_MONTH_SUMS, bound).fetchone()
+class Correction(msgspec.Struct, frozen=True, kw_only=True):
+    """What was posted to a closed month after its close, for one reason."""
+
+    what: str
+    """`late call`, `superseded`, `reprice run 3`, `reread run 4`, `adjustment 5`, …"""
+    is_approved: bool
+    """Whether somebody approved it."""
+    sums: Sums
+    """By how much it changes the month."""
+    first_us: int
+    """When the first of it was posted, µs UTC."""
+    last_us: int
+    """And the last."""
+
+
+def span_of(connection: Connection, tenant_id: str, month: str) -> Span:
+    """When that month begins and ends. Raises PeriodError.
+
+    As it was closed; else by the tenant's time zone as it is stated now, but from where the month before was closed and
+    up to where the month after was: a tenant that moves has no instant twice and loses none.
+    """
+    first = _first(month)
+    row = connection.execute(_CLOSED_SPAN, (tenant_id, first)).fetchone()
+    if row is not None:
+        return Span(*row)
+    try:
+        row = connection.execute(_SPAN, {"tenant": tenant_id, "first": first}).fetchone()
+    except psycopg.errors.InvalidParameterValue as error:
+        message = f"tenant {tenant_id}: {str(error).splitlines()[0]}; a name such as Europe/Berlin would be right"
+        raise PeriodError(message) from error
+    assert row is not None  # noqa: S101  (the row comes from a value that is always there)
+    zone, starts_us, ends_us, before_us, after_us = row
+    span = Span(zone, before_us or starts_us, after_us or ends_us)
+    if span.starts_us % _QUARTER_US or span.ends_us % _QUARTER_US:
+        message = (
+            f"{month} of {tenant_id} does not begin and end on a quarter-hour of UTC in {zone}, as it did when local "
+            "mean time was kept; roll-ups are by the quarter-hour"
+        )
+        raise PeriodError(message)
+    return span
+
+
+def _first(month: str) -> str:
+    try:
+        return f"{datetime.strptime(month, '%Y-%m'):%Y-%m-01}"  # noqa: DTZ007  (a month has no zone of its own)
+    except ValueError:
+        raise PeriodError(f"month {month!r}; a month such as 2026-11 is right") from None
+
+
+def sums(
+    connection: Connection, tenant_id: str, month: str, *, since_us: int = -1, until_us: int = _ENDLESS_US
+) -> Sums:
+    """What a month comes to by everything posted after one instant and up to another."""
+    _, starts_us, ends_us = span_of(connection, tenant_id, month)
+    bound = {"tenant": tenant_id, "since": since_us, "until": until_us, "starts": starts_us, "ends": ends_us}
+    row = connection.execute(_SUMS, bound).fetchone()
     assert row is not None  # noqa: S101  (an aggregate gives one row)
     return Sums(row[0], row[1], int(row[2]))
 
 
 def close(connection: Connection, tenant_id: str, month: str, *, reason: str, now: datetime) -> Period:
     """Close a month that is over. Raises PeriodError."""
-    try:
-        first = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
-    except ValueError:
-        raise PeriodError(f"month {month!r}; a month such as 2026-11 is right") from None
-    following = first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
-    if now < following:
-        raise PeriodError(f"{month} is not over before {following:%Y-%m-%d} UTC")
+    span = span_of(connection, tenant_id, month)
+    if now.timestamp() * 1e6 < span.ends_us:
+        over = datetime.fromtimestamp(span.ends_us / 1e6, now.tzinfo)
+        raise PeriodError(f"{month} of {tenant_id} is not over before {over:%Y-%m-%d %H:%M %Z} ({span.time_zone})")
+    # Nearly all of it is added up before the writer has to wait.
+    before_us = _newest(connection)
+    before = sums(connection, tenant_id, month, until_us=before_us)
     with connection.transaction():
-        newest = connection.execute(_NEWEST).fetchone()
-        assert newest is not None  # noqa: S101  (an aggregate gives one row)
-        found = sums(connection, tenant_id, month, until_us=newest[0])
-        values = (tenant_id, f"{month}-01", newest[0], *msgspec.structs.astuple(found), reason)
+        connection.execute(LOCK)
+        newest_us = _newest(connection)
+        found = before + sums(connection, tenant_id, month, since_us=before_us, until_us=newest_us)
+        values = (tenant_id, _first(month), newest_us, *msgspec.structs.astuple(found), reason, *span)
         if connection.execute(_CLOSE, values).rowcount != 1:
             raise PeriodError(f"{month} of {tenant_id} is closed already; later truth is posted beside it")
     return next(one for one in periods(connection) if (one.tenant_id, one.month) == (tenant_id, month))
+
+
+def _newest(connection: Connection) -> int:
+    row = connection.execute(_NEWEST).fetchone()
+    assert row is not None  # noqa: S101  (an aggregate gives one row)
+    return int(row[0])
 
 
 def periods(connection: Connection) -> list[Period]:
@@ -106,7 +236,34 @@ def periods(connection: Connection) -> list[Period]:
     return [
         Period(
             tenant_id=tenant_id, month=month, closed_at_us=closed_at_us, closed_by=closed_by, reason=reason,
-            closed=Sums(calls, incomplete, int(known)),
+            closed=Sums(calls, incomplete, int(known)), time_zone=time_zone,
         )
-        for tenant_id, month, closed_at_us, closed_by, calls, incomplete, known, reason in connection.execute(_LIST)
+        for tenant_id, month, closed_at_us, closed_by, calls, incomplete, known, reason, time_zone
+        in connection.execute(_LIST)
     ]  # fmt: skip
+
+
+def corrections(connection: Connection, tenant_id: str, month: str) -> list[Correction]:
+    """What was posted to a closed month since its close; empty for one that is open."""
+    rows = connection.execute(_CORRECTIONS, {"tenant": tenant_id, "first": _first(month)})
+    return [
+        Correction(
+            what=what, is_approved=is_approved, sums=Sums(calls, incomplete, int(known)), first_us=first_us,
+            last_us=last_us,
+        )
+        for what, is_approved, calls, incomplete, known, first_us, last_us in rows
+    ]  # fmt: skip
+
+
+def approve(connection: Connection, tenant_id: str, month: str, *, reason: str) -> Sums:
+    """Approve the corrections of a closed month that await it; what they come to. Raises PeriodError."""
+    with connection.transaction():
+        connection.execute(LOCK)
+        newest_us = _newest(connection)
+        awaiting = [one for one in corrections(connection, tenant_id, month) if not one.is_approved]
+        if not awaiting:
+            raise PeriodError(f"{month} of {tenant_id}: no correction awaits approval")
+        total = sum((one.sums for one in awaiting), Sums(0, 0, 0))
+        values = (tenant_id, _first(month), newest_us, total.calls, total.known_cost_usd_pico, reason)
+        connection.execute(_APPROVE, values)
+    return total

@@ -11,7 +11,7 @@ from ledger.copying import CHARGE, Why
 from ledger.state import State
 from tokenledger.records import PricedCall
 
-_encode = msgspec.json.encode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class Charged(NamedTuple):
@@ -70,6 +70,9 @@ class Poster:
         self, priced: PricedCall, charged: Charged, posting_id: int, *, reverses: int | None = None, why: Why = CHARGE
     ) -> Posting:
         book_no = self._state.books.number(priced.book_version)
+        closed = self._state.closed
+        if charged.charged_at_us < closed.before_us and closed.holds(priced.call.tenant_id, charged.charged_at_us):
+            why = why._replace(corrects=True)
         posting = (posting_id, self.posted_at_us, charged.charged_at_us, charged.dim_no)
         subject = (charged.call_id, priced.offset, priced.partition, book_no, priced.cost_usd_pico is None)
         row = copying.posting_row(posting, priced.latency, subject=subject, reverses=reverses, why=why)

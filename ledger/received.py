@@ -14,11 +14,13 @@ class _Call(Call, frozen=True, omit_defaults=True, gc=False):
     decision: msgspec.Raw = None  # type: ignore[assignment]
 
 
-class _PricedCall(PricedCall, frozen=True, omit_defaults=True, gc=False):
+class PricedFromWire(PricedCall, frozen=True, omit_defaults=True, gc=False):
+    """A record as the writer decodes it."""
+
     call: _Call
 
 
-decode_priced = msgspec.json.Decoder(_PricedCall).decode
+decode_priced = msgspec.json.Decoder(PricedFromWire).decode
 """Value of the priced topic → the record."""
 
 

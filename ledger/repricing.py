@@ -1,4 +1,4 @@
-"""Charging calls anew by another book: what would change, the queue of what shall, and the writer's part of it.
+"""Charging calls anew: what another book would change, the queue of what shall be, and the writer's part of it.
 
 Numbers in the ledger are given by its one writer, so it alone posts. The command finds what differs and queues it; the
 writer takes from the queue between its batches, in transactions of its own: reversal and new charge, or neither.
@@ -12,13 +12,14 @@ from psycopg import sql
 
 from ledger import store
 from ledger.amending import Existing
-from ledger.batching import Batch, Repricing
+from ledger.batching import Batch, Repricing, begin
+from ledger.closed import Closed, read_closed
 from ledger.database import Connection
-from ledger.received import Received, decode_priced
+from ledger.received import PricedFromWire, Received, decode_priced
 from ledger.state import State
 from tokenledger.process import Context, price_again
 from tokenledger.records import PricedCall
-from tokenledger.records.wire import encode_priced
+from tokenledger.records.wire import encode_priced, encode_records
 
 TAKEN_AT_ONCE: Final = 500
 _READ_AT_ONCE: Final = 1_000
@@ -30,31 +31,35 @@ WHERE book_version <> %(book)s AND charged_at_us >= %(since)s AND charged_at_us 
     AND (%(model)s::text IS NULL OR %(model)s IN (priced_model, response_model, request_model))
 ORDER BY charged_at_us, call_id
 """)
-_CLOSED: Final = """
-    SELECT tenant_id, (extract(epoch FROM month) * 1000000)::bigint,
-        (extract(epoch FROM month + interval '1 month') * 1000000)::bigint
-    FROM periods
-"""
 _QUEUE: Final = """
-    INSERT INTO repricings (call_id, charged_at_us, posting_id, run_no, corrects, record)
-    VALUES (%s, %s, %s, %s, %s, %s)
+    INSERT INTO repricings (call_id, charged_at_us, posting_id, run_no, corrects, record, again)
+    VALUES (%s, %s, %s, %s, %s, %s, %s)
     ON CONFLICT (call_id) DO UPDATE SET charged_at_us = EXCLUDED.charged_at_us, posting_id = EXCLUDED.posting_id,
-        run_no = EXCLUDED.run_no, corrects = EXCLUDED.corrects, record = EXCLUDED.record
+        run_no = EXCLUDED.run_no, corrects = EXCLUDED.corrects, record = EXCLUDED.record, again = EXCLUDED.again
 """
 _RUN: Final = """
-    INSERT INTO repricing_runs (reason, book_version) VALUES (%s, %s) RETURNING run_no
+    INSERT INTO repricing_runs (reason, book_version, kind) VALUES (%s, %s, %s) RETURNING run_no
 """
 _RAN: Final = """
-    UPDATE repricing_runs SET calls = %s, before_usd_pico = %s, after_usd_pico = %s WHERE run_no = %s
+    UPDATE repricing_runs SET calls = calls + %s, before_usd_pico = before_usd_pico + %s,
+        after_usd_pico = after_usd_pico + %s
+    WHERE run_no = %s
 """
 _TAKE: Final = """
-    SELECT r.call_id, r.charged_at_us, r.corrects, r.record, c.posting_id = r.posting_id
-    FROM (SELECT * FROM repricings ORDER BY call_id LIMIT %s FOR UPDATE) AS r
+    SELECT r.call_id, r.charged_at_us, r.corrects, r.record, r.again, r.run_no, c.tenant_id,
+        c.posting_id = r.posting_id
+    FROM (
+        SELECT * FROM repricings WHERE run_no = (SELECT min(run_no) FROM repricings)
+        ORDER BY call_id LIMIT %s FOR UPDATE
+    ) AS r
     LEFT JOIN calls c ON c.call_id = r.call_id AND c.charged_at_us = r.charged_at_us
 """
 _TAKEN: Final = "DELETE FROM repricings WHERE call_id = ANY(%s)"
+_CARRIED_OUT: Final = "INSERT INTO run_batches (posted_at_us, run_no) VALUES (%s, %s)"
 _WAITS: Final = "SELECT FROM repricings LIMIT 1"
-_LEFT: Final = "SELECT count(*) FROM repricings"
+_LEFT: Final = "SELECT count(*) FROM repricings WHERE %(run)s::bigint IS NULL OR run_no = %(run)s"
+
+_decode_again: Final = msgspec.json.Decoder(list[tuple[str, PricedFromWire]]).decode
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,14 +76,16 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Differs(msgspec.Struct, frozen=True, kw_only=True):
-    """A call whose charge another book changes."""
+    """A call that is to be charged otherwise."""
 
     before: Existing
     """As it is charged."""
     after: PricedCall
-    """By the other book."""
+    """By the other book; in a rereading the winner as it was read again."""
     corrects: bool
     """Whether its month is closed."""
+    again: tuple[tuple[str, PricedCall], ...] = ()
+    """In a rereading every record that was read again, with the fingerprint it had."""
 
 
 class Group(NamedTuple):
@@ -104,25 +111,26 @@ class Sum(msgspec.Struct):
 
 def differences(connection: Connection, wanted: Wanted, context: Context) -> Iterator[list[Differs]]:
     """Calls that the book charges otherwise than the ledger has them, some at a time; memory stays small."""
-    closed = connection.execute(_CLOSED).fetchall()
+    closed = read_closed(connection)
+    store.read_exactly(connection)
     bound = {"book": context.book.version, "since": wanted.since_us, "until": wanted.until_us}
     bound |= {"tenant": wanted.tenant_id, "model": wanted.model}
     with connection.transaction(), connection.cursor(name="repricing") as cursor:
         cursor.execute(_FIND, bound)
         while hints := cursor.fetchmany(_READ_AT_ONCE):
             yield [
-                Differs(before=call, after=after, corrects=_is_closed(call, closed))
+                Differs(before=call, after=after, corrects=is_closed(closed, call))
                 for call in store.existing(connection, hints)
-                if _money(after := price_again(call.winner, context)) != _money(call.winner)
+                if money(after := price_again(call.winner, context)) != money(call.winner)
             ]
 
 
-def _is_closed(call: Existing, closed: Sequence[tuple[str, int, int]]) -> bool:
-    at_us, tenant_id = call.charged.charged_at_us, call.winner.call.tenant_id
-    return any(whose == tenant_id and start <= at_us < end for whose, start, end in closed)
+def is_closed(closed: Closed, call: Existing) -> bool:
+    """Whether the call's month is closed."""
+    return closed.holds(call.winner.call.tenant_id, call.charged.charged_at_us)
 
 
-def _money(priced: PricedCall) -> tuple[object, ...]:
+def money(priced: PricedCall) -> tuple[object, ...]:
     """What a book decides of a call."""
     lines = tuple((line.meter, line.model, line.quantity, line.amount_usd_pico, line.price_id) for line in priced.lines)
     return (
@@ -135,9 +143,7 @@ def add_up(sums: dict[Group, Sum], differs: Sequence[Differs]) -> None:
     """Add differences to the sums by model, tenant and day."""
     for one in differs:
         before, after = one.before.winner, one.after
-        model = after.priced_model or after.call.response_model or after.call.request_model or ""
-        group = Group(model, after.call.tenant_id, one.before.charged.charged_at_us // _DAY_US)
-        into = sums.setdefault(group, Sum())
+        into = sums.setdefault(group_of(one), Sum())
         into.calls += 1
         into.before_usd_pico += before.known_cost_usd_pico
         into.after_usd_pico += after.known_cost_usd_pico
@@ -145,33 +151,44 @@ def add_up(sums: dict[Group, Sum], differs: Sequence[Differs]) -> None:
         into.closed += one.corrects
 
 
-def begin_run(connection: Connection, *, reason: str, book_version: str) -> int:
+def group_of(one: Differs) -> Group:
+    """Where a difference is added up."""
+    after = one.after
+    model = after.priced_model or after.call.response_model or after.call.request_model or ""
+    return Group(model, after.call.tenant_id, one.before.charged.charged_at_us // _DAY_US)
+
+
+def begin_run(connection: Connection, *, reason: str, book_version: str, kind: str = "reprice") -> int:
     """Note that calls are about to be queued; the number of the run."""
-    row = connection.execute(_RUN, (reason, book_version)).fetchone()
+    row = connection.execute(_RUN, (reason, book_version, kind)).fetchone()
     assert row is not None  # noqa: S101  (INSERT … RETURNING gives one row)
     return int(row[0])
 
 
 def queue(connection: Connection, differs: Sequence[Differs], *, run_no: int) -> None:
-    """Have the writer charge these anew."""
+    """Have the writer charge these anew, and note what the run comes to."""
+    sums: dict[Group, Sum] = {}
+    add_up(sums, differs)
+    calls = sum(one.calls for one in sums.values())
+    before_usd_pico = sum(one.before_usd_pico for one in sums.values())
+    after_usd_pico = sum(one.after_usd_pico for one in sums.values())
     with connection.transaction(), connection.cursor() as cursor:
         cursor.executemany(_QUEUE, [_queued(one, run_no=run_no) for one in differs])
-
-
-def end_run(connection: Connection, run_no: int, sums: Sequence[Sum]) -> None:
-    """Note what the run came to."""
-    figures = (sum(one.calls for one in sums), sum(one.before_usd_pico for one in sums))
-    connection.execute(_RAN, (*figures, sum(one.after_usd_pico for one in sums), run_no))
+        cursor.execute(_RAN, (calls, before_usd_pico, after_usd_pico, run_no))
 
 
 def _queued(one: Differs, *, run_no: int) -> tuple[object, ...]:
     charged = one.before.charged
-    return (charged.call_id, charged.charged_at_us, charged.posting_id, run_no, one.corrects, encode_priced(one.after))
+    again = encode_records(one.again) if one.again else None
+    return (
+        charged.call_id, charged.charged_at_us, charged.posting_id, run_no, one.corrects, encode_priced(one.after),
+        again,
+    )  # fmt: skip
 
 
-def left(connection: Connection) -> int:
-    """Calls that wait for the writer."""
-    row = connection.execute(_LEFT).fetchone()
+def left(connection: Connection, run_no: int | None = None) -> int:
+    """Calls that wait for the writer, of one run or of all."""
+    row = connection.execute(_LEFT, {"run": run_no}).fetchone()
     return int(row[0]) if row else 0
 
 
@@ -179,19 +196,22 @@ def left(connection: Connection) -> int:
 
 
 def drain(connection: Connection, state: State, *, now_us: int) -> int:
-    """Charge what waits, at most so many at once; how many left the queue. Only the writer may call this.
+    """Charge what waits for one run, at most so many at once; how many left the queue. Only the writer may call this.
 
-    A call that was charged otherwise meanwhile is left as it is: a record that counts more came for it.
+    A call that was charged otherwise meanwhile is left as it is: a record that counts more came for it. So is one whose
+    month was closed meanwhile: nobody approved its correction.
     """
     if connection.execute(_WAITS).fetchone() is None:
         return 0
     try:
         with connection.transaction():
-            store.fence(connection, state.offsets)
+            begin(connection, state)
             rows = connection.execute(_TAKE, (TAKEN_AT_ONCE,)).fetchall()
             batch: Batch[Received] = Batch(connection, state, now_us, lambda one: one)
-            batch.reprice([_repricing(row) for row in rows if row[-1]])
+            batch.recharge([_repricing(row) for row in rows if row[-1] and _is_approved(row, state.closed)])
             connection.execute(_TAKEN, ([row[0] for row in rows],))
+            if rows:
+                connection.execute(_CARRIED_OUT, (batch.poster.posted_at_us, rows[0][5]))
             batch.finish({}, {})
     except BaseException:
         state.rollback()
@@ -200,6 +220,17 @@ def drain(connection: Connection, state: State, *, now_us: int) -> int:
     return len(rows)
 
 
+def _is_approved(row: tuple[Any, ...], closed: Closed) -> bool:
+    _, at_us, corrects, *_, tenant_id, _ = row
+    return bool(corrects) or not closed.holds(tenant_id, at_us)
+
+
 def _repricing(row: tuple[Any, ...]) -> Repricing:
-    call_id, at_us, corrects, record, _ = row
-    return Repricing(call_id=call_id, charged_at_us=at_us, corrects=corrects, priced=decode_priced(bytes(record)))
+    call_id, at_us, corrects, record, again, *_ = row
+    return Repricing(
+        call_id=call_id,
+        charged_at_us=at_us,
+        corrects=corrects,
+        priced=decode_priced(bytes(record)),
+        again=None if again is None else dict(_decode_again(bytes(again))),
+    )

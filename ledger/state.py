@@ -9,6 +9,7 @@ from threading import Lock
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from ledger.charging import Values
+from ledger.closed import Closed
 from ledger.seen import Seen
 
 _DAY_US: Final = 24 * 3600 * 1_000_000
@@ -85,6 +86,8 @@ class State:
         self.rates = Numbers(numbered.rates)
         self.books = Numbers(numbered.books)
         self.seen = seen
+        self.closed = Closed()
+        """Closed months, as of this batch."""
         self._days: set[tuple[str, int]] = set()
         self._fresh_days: set[tuple[str, int]] = set()
 

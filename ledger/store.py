@@ -1,12 +1,14 @@
 """All SQL of the write path. Every function runs inside the transaction of its caller."""
 
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from struct import pack
 from typing import Any, Final
 
 import msgspec
 from psycopg import sql
-from psycopg.adapt import Dumper
+from psycopg.abc import Buffer
+from psycopg.adapt import Dumper, Loader
 from psycopg.pq import Format
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_dumps
@@ -49,15 +51,33 @@ class _KeyArrayDumper(Dumper):
         return head + b"".join([size + obj[at : at + 16] for at in range(0, len(obj), 16)])
 
 
+class _ExactJsonLoader(Loader):
+    """Numbers as they are written: amounts within a provider's usage object are no floats."""
+
+    def load(self, data: Buffer) -> Any:
+        return _exactly(bytes(data))
+
+
+_exactly: Final = msgspec.json.Decoder(float_hook=Decimal).decode
+_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
+
+
 def prepare(connection: Connection, *, synchronous_commit: str) -> None:
     """Settings of a writer's session."""
-    set_json_dumps(msgspec.json.encode, connection)
+    read_exactly(connection)
+    set_json_dumps(_encode, connection)
     connection.adapters.register_dumper(KeyArray, _KeyArrayDumper)
     # Everything below looks rows up by key; a plan for a table believed small must not survive its growth.
     for name in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"):
         connection.execute("SELECT set_config(%s, 'off', false)", (name,))
     connection.execute("SELECT set_config('synchronous_commit', %s, false)", (synchronous_commit,))
     connection.execute("SELECT set_config('timezone', 'UTC', false)")
+
+
+def read_exactly(connection: Connection) -> None:
+    """Have JSON columns read without floats."""
+    for name in ("json", "jsonb"):
+        connection.adapters.register_loader(name, _ExactJsonLoader)
 
 
 def load_state(connection: Connection) -> State:

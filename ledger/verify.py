@@ -156,6 +156,9 @@ _FIGURES = {
         "SELECT coalesce(sum(amount_usd_pico), 0) - coalesce((SELECT sum(l.amount_usd_pico) FROM lines l "
         "JOIN postings p USING (posting_id) WHERE p.reverses_posting_id < %(first_id)s), 0) FROM lines"
     ),
+    "adjustments, pico-USD": (
+        "SELECT coalesce(sum(amount_usd_pico), 0) FROM adjustments JOIN adjustment_postings USING (adjustment_no)"
+    ),
     "known cost of roll-ups, pico-USD": "SELECT coalesce(sum(amount_usd_pico), 0) FROM rollups",
     "calls by postings": (
         "SELECT coalesce(sum(calls), 0) FROM postings WHERE subject_kind = 'call' "
@@ -178,6 +181,14 @@ _FIGURES = {
     "rejected": "SELECT coalesce(sum(rejected), 0) FROM origins",
     "rejected by index": "SELECT count(*) FROM rejected",
     "redelivered": "SELECT coalesce(sum(redelivered), 0) FROM origins",
+    "corrections of closed months awaiting approval": (
+        "SELECT count(*) FROM periods m JOIN postings p ON p.posted_at_us > m.closed_at_us "
+        "AND p.charged_at_us >= m.starts_us AND p.charged_at_us < m.ends_us "
+        "JOIN dimensions d ON d.dim_no = p.dim_no AND d.tenant_id = m.tenant_id "
+        "WHERE p.subject_kind = 'call' AND p.posted_at_us NOT IN (SELECT posted_at_us FROM run_batches) "
+        "AND p.posted_at_us > coalesce((SELECT max(until_us) FROM period_approvals a "
+        "WHERE a.tenant_id = m.tenant_id AND a.month = m.month), 0)"
+    ),
 }
 
 _KEPT_FIGURES = {
@@ -188,21 +199,27 @@ _KEPT_FIGURES = {
     "known cost of calls with postings, pico-USD": (
         "SELECT coalesce(sum(known_cost_usd_pico), 0) FROM calls WHERE posting_id >= %(first_id)s"
     ),
+    "adjustments with postings, pico-USD": (
+        "SELECT coalesce(sum(amount_usd_pico), 0) FROM adjustments JOIN adjustment_postings USING (adjustment_no) "
+        "WHERE posting_id >= %(first_id)s"
+    ),
 }
 """What kept postings and lines are compared with, once older ones were dropped."""
 
+_COST = "known cost of calls, pico-USD"
+_LINES = "known cost of lines, pico-USD"
 _BOOKS_EQUAL = (
-    ("known cost of calls, pico-USD", "known cost of lines, pico-USD"),
+    (f"{_COST} + adjustments, pico-USD", _LINES),
     ("calls", "calls by postings"),
     ("incomplete calls", "incomplete calls by postings"),
 )
 _KEPT_EQUAL = (
-    ("known cost of calls with postings, pico-USD", "known cost of lines, pico-USD"),
+    ("known cost of calls with postings, pico-USD + adjustments with postings, pico-USD", _LINES),
     ("calls with postings", "calls by postings"),
     ("incomplete calls with postings", "incomplete calls by postings"),
 )
 _EQUAL = (
-    ("known cost of calls, pico-USD", "known cost of roll-ups, pico-USD"),
+    (f"{_COST} + adjustments, pico-USD", "known cost of roll-ups, pico-USD"),
     ("calls", "calls by roll-ups"),
     ("calls", "winners"),
     ("witnesses", "losers"),
@@ -237,12 +254,17 @@ def _figures(connection: Connection, first_id: int) -> dict[str, int]:
 
 def _sums(figures: dict[str, int]) -> list[Difference]:
     unequal = [
-        Difference("sums differ", f"{one} against {other}", figures[one], figures[other])
+        Difference("sums differ", f"{one} against {other}", _sum(figures, one), _sum(figures, other))
         for one, other in (*(_BOOKS_EQUAL if "calls with postings" not in figures else _KEPT_EQUAL), *_EQUAL)
-        if figures[one] != figures[other]
+        if _sum(figures, one) != _sum(figures, other)
     ]
     orphans = [name for name in ("lines without posting", "lines without rate") if figures[name]]
     return unequal + [Difference(name, "lines", 0, figures[name]) for name in orphans]
+
+
+def _sum(figures: dict[str, int], names: str) -> int:
+    """The figure of that name, or of several joined by a plus."""
+    return sum(figures[name] for name in names.split(" + "))
 
 
 def _calls(connection: Connection, first_id: int) -> list[Difference]:

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 import psycopg
 
-from ledger import store
+from ledger import adjusting, store
 from ledger.batching import Decode, Done, apply
 from ledger.database import Connection, connect
 from ledger.ending import Stop, run_supervised
@@ -41,8 +41,8 @@ REFUSED: Final = (
 """The record is at fault, not the world: SQLSTATE classes 22 and 23, and what cannot even be sent."""
 
 _LONGEST_PAUSE_S: Final = 5.0
-_REPRICE_EVERY_S: Final = 1.0
-"""How often it looks for calls to charge anew; while there are some, after every batch."""
+_LOOK_EVERY_S: Final = 1.0
+"""How often it looks for calls to charge anew and for adjustments; while there are some, after every batch."""
 
 
 P = TypeVar("P", bound=Placed)
@@ -137,9 +137,7 @@ def _write_on(
 ) -> None:
     looked_s = 0.0
     while not stop.asked:
-        if time.monotonic() - looked_s > _REPRICE_EVERY_S and not drain(
-            connection, state, now_us=time.time_ns() // 1000
-        ):
+        if time.monotonic() - looked_s > _LOOK_EVERY_S and not _work_on(connection, state):
             looked_s = time.monotonic()
         batch = kafka.batch(records=settings.batch_records, wait_ms=settings.batch_wait_ms)
         pulse.beat()
@@ -149,6 +147,12 @@ def _write_on(
             _report(done, seconds=time.perf_counter() - begun_s)
         for (topic, partition), lag in kafka.lag(state.offsets).items():
             LAG.labels(topic, partition).set(lag)
+
+
+def _work_on(connection: Connection, state: State) -> int:
+    """Charge anew and post what waits for it; how much that was."""
+    adjusted = adjusting.post(connection, state, now_us=time.time_ns() // 1000)
+    return adjusted + drain(connection, state, now_us=time.time_ns() // 1000)
 
 
 def _report(done: Sequence[Done], *, seconds: float) -> None:

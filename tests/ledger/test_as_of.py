@@ -107,7 +107,7 @@ def test_a_month_holds_its_own_calls_and_one_tenants(told: Books, server: Server
 
 @pytest.mark.parametrize(
     ("month", "says"),
-    [("2025-11", "2025-11 is not over before 2025-12-01"), ("October", "month 'October'; a month such")],
+    [("2025-11", "2025-11 of acme is not over before 2025-12-01"), ("October", "month 'October'; a month such")],
 )
 def test_a_month_that_cannot_be_closed_says_why(
     told: Books, server: Server, database: str, month: str, says: str

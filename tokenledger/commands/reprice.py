@@ -41,6 +41,12 @@ _DAY_S: Final = 86_400
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `tokenledger reprice` takes."""
+    add_range_arguments(parser)
+    add_book_arguments(parser)
+
+
+def add_range_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which calls, why, and how far it may go."""
     add = parser.add_argument
     add("--since", metavar="TIME", help="calls charged from then on: 2026-01-31 or 2026-01-31T16:00:00Z")
     add("--until", metavar="TIME", help="calls charged before then")
@@ -50,27 +56,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="show what would change")
     add("--correct-closed", action="store_true", help="approve corrections of closed months")
     add("--wait", type=float, default=600.0, metavar="S", help="longest wait for the writer (default: 600)")
-    add_book_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Find, show, and have the writer do it."""
     if not options.dry_run and not options.reason:
         return _failed("--reason says why; or look first with --dry-run")
-    wanted = Wanted(
+    wanted = asked(options)
+    settings = Settings.from_environment(environment(), user="writer")
+    name = "tokenledger-reprice"
+    try:
+        with connect(settings, application=name) as reader, connect(settings, application=name) as writer:
+            return _reprice(reader, writer, wanted=wanted, context=Context(book(options)), options=options)
+    except psycopg.OperationalError as error:
+        return _failed(f"cannot reach the ledger: {str(error).strip()}; is the stack up? `make up`")
+
+
+def asked(options: argparse.Namespace) -> Wanted:
+    """Which calls. Raises ValueError for what is no time."""
+    return Wanted(
         since_us=instant_us(options.since, "--since") if options.since else Wanted().since_us,
         until_us=instant_us(options.until, "--until") if options.until else Wanted().until_us,
         tenant_id=options.tenant,
         model=options.model,
     )
-    settings = Settings.from_environment(environment(), user="writer")
-    name = "tokenledger-reprice"
-    try:
-        with connect(settings, application=name) as reader, connect(settings, application=name) as writer:
-            context = Context(_book(settings, options))
-            return _reprice(reader, writer, wanted=wanted, context=context, options=options)
-    except psycopg.OperationalError as error:
-        return _failed(f"cannot reach the ledger: {str(error).strip()}; is the stack up? `make up`")
 
 
 def _failed(message: str) -> int:
@@ -78,26 +87,20 @@ def _failed(message: str) -> int:
     return _FAILED
 
 
-def _book(settings: Settings, options: argparse.Namespace) -> PriceBook:
+def book(options: argparse.Namespace) -> PriceBook:
     """The file's, else the ledger's, else the packaged one."""
     if options.prices:
         return book_for(options)
-    known_at_us = instant_us(options.known_at, "--known-at") if options.known_at else None
-    keeper = Settings.from_environment(environment(), user="keeper")
-    assert keeper.postgres_database == settings.postgres_database  # noqa: S101  (the same environment)
-    with connect(keeper, application="tokenledger-reprice") as connection:
-        return (
-            prices.current(connection)[1]
-            if known_at_us is None
-            else prices.book_of(prices.load(connection), known_at_us)
-        )
+    with connect(Settings.from_environment(environment(), user="keeper"), application="tokenledger-book") as connection:
+        if options.known_at:
+            return prices.book_of(prices.load(connection), instant_us(options.known_at, "--known-at"))
+        return prices.current(connection)[1]
 
 
 def _reprice(
     reader: Connection, writer: Connection, *, wanted: Wanted, context: Context, options: argparse.Namespace
 ) -> int:
     sums: dict[Group, Sum] = {}
-    queued: dict[Group, Sum] = {}
     run_no = None
     for differs in repricing.differences(reader, wanted, context):
         repricing.add_up(sums, differs)
@@ -107,22 +110,24 @@ def _reprice(
         if run_no is None:
             run_no = repricing.begin_run(writer, reason=options.reason, book_version=context.book.version)
         repricing.queue(writer, chosen, run_no=run_no)
-        repricing.add_up(queued, chosen)
-    _show(sums, context.book.version)
-    closed = sum(one.closed for one in sums.values())
+    show(sums, context.book.version)
+    return finished(writer, run_no, closed=sum(one.closed for one in sums.values()), options=options)
+
+
+def finished(connection: Connection, run_no: int | None, *, closed: int, options: argparse.Namespace) -> int:
+    """Wait for the writer; the exit status."""
     if closed and not options.correct_closed:
         print(f"{closed} calls of closed months are left alone; --correct-closed approves their correction")
     if run_no is None:
         return _NOT_ALL if closed and not options.dry_run else 0
-    repricing.end_run(writer, run_no, list(queued.values()))
-    is_done = _waited(writer, run_no, options.wait)
+    is_done = _waited(connection, run_no, options.wait)
     return 0 if is_done and (options.correct_closed or not closed) else _NOT_ALL
 
 
 def _waited(connection: Connection, run_no: int, longest_s: float) -> bool:
     """Whether the writer took everything; it goes on by itself where it did not."""
     until_s = time.monotonic() + longest_s
-    while left := repricing.left(connection):
+    while left := repricing.left(connection, run_no):
         if time.monotonic() > until_s:
             print(f"run {run_no}: {left} calls wait for the writer, which charges them as soon as it runs")
             return False
@@ -131,7 +136,8 @@ def _waited(connection: Connection, run_no: int, longest_s: float) -> bool:
     return True
 
 
-def _show(sums: dict[Group, Sum], book_version: str) -> None:
+def show(sums: dict[Group, Sum], book_version: str) -> None:
+    """Print what changes by model, tenant and day."""
     table = Table("model", "tenant", "day", box=box.SIMPLE_HEAD)
     for heading in ("calls", "before, USD", "after, USD", "difference, USD", "newly priced", "closed"):
         table.add_column(heading, justify="right")

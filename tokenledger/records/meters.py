@@ -92,3 +92,6 @@ METERS: Final[dict[str, Meter]] = {meter.id: meter for meter in _ROWS}
 
 BILLED_ADJUSTMENT: Final = "adjustment.provider_billed"
 """The line that makes the sum of lines equal to what the provider says it billed."""
+
+MANUAL_ADJUSTMENT: Final = "adjustment.manual"
+"""The one line of what was posted by hand: a credit, or a charge that no call made."""

@@ -1,5 +1,7 @@
 """How records travel: JSON values and Kafka headers. The only place that knows either."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from tokenledger.records.features import FeatureWindow
@@ -18,6 +20,11 @@ encode_priced = _encoder.encode
 decode_priced = _decoder.decode
 encode_window = msgspec.json.Encoder().encode
 decode_window = msgspec.json.Decoder(FeatureWindow).decode
+
+
+def encode_records(records: Iterable[tuple[str, PricedCall]]) -> bytes:
+    """Records beside the fingerprints they had before they were read again."""
+    return _encoder.encode(list(records))
 
 
 def window_key(window: FeatureWindow) -> bytes:
