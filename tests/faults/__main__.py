@@ -1,73 +1,95 @@
-"""Kills a random process every few seconds under load, then holds the ledger against the journals.
+"""Faults under load, for as long as one likes: `make faults SEED=1 MINUTES=8`.
 
-One seed fixes traffic and kills. Exit status: 0 if nothing was lost or doubled, 1 if something was.
+One seed fixes the traffic and the faults. The outcome is written to tests/faults/results/ with --report, and
+docs/faults.md is made of all that lie there. Exit status: 0 if every fault was made and nothing was lost, doubled or
+charged otherwise; 1 if not.
 """
 
 import argparse
-import random
-import subprocess
+import os
+import shutil
+import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
-import psycopg
+import msgspec
 
-from benchmarks.stack import stack_of
-from infra.local.stack import Stack
-from ledger.kafka import KafkaSide
-from ledger.reconcile import compare
-from ledger.verify import verify
+from tests.faults import report
+from tests.faults.driving import Drive
+from tests.faults.running import Outcome, Runner
+from tests.faults.schedule import steps
+from tests.faults.site import open_site
+from tests.faults.workload import Run
 
-_VICTIMS = ("writer", "compact", "postgres", "taskmanager", "kafka", "jobmanager")
-_PAUSE_S, _CAUGHT_UP_WITHIN_S = (5.0, 25.0), 300.0
+PROGRAMS = (
+    "postgres", "kafka", "redis", "jobmanager", "taskmanager", "taskmanager2", "price_job", "windows_job", "writer",
+    "compact",
+)  # fmt: skip
 
 
 def main() -> int:
-    """Run, kill, compare."""
+    """Run, break, prove."""
+    options = _options()
+    if options.only_report:
+        report.write()
+        return 0
+    # What is mounted and started is undone when the command is ended, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    folder = Path(tempfile.mkdtemp(prefix="tlf-run-", dir="/tmp"))
+    disks = dict.fromkeys(("postgres", "kafka"), 0) if os.geteuid() == 0 and not options.no_disks else {}
+    began_s = time.monotonic()
+    with open_site(say=_say, names=PROGRAMS, disks=disks) as site:
+        events = options.events or int(options.minutes * 60 * options.rate)
+        run = Run(options.seed, events, time.time_ns() // 10**9 * 10**6, options.rate, "faults")
+        drive = Drive(site.layout, folder, run, bootstrap=site.bootstrap)
+        started_at = f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
+        outcome = Outcome(seed=run.seed, events=events, prefix=run.prefix, started_at=started_at)
+        runner = Runner(site, drive, outcome)
+        drive.prepare()
+        drive.start()
+        try:
+            planned = steps(run.seed, drive, PROGRAMS, without=options.without)
+            runner.run(planned, until_s=time.monotonic() + options.minutes * 60)
+            runner.conclude()
+        finally:
+            drive.stop()
+        outcome.minutes = round((time.monotonic() - began_s) / 60, 1)
+    return _conclude(outcome, folder, is_kept=options.report)
+
+
+def _conclude(outcome: Outcome, folder: Path, *, is_kept: bool) -> int:
+    if is_kept:
+        report.keep(outcome)
+        report.write()
+    _say(msgspec.json.format(msgspec.json.encode(outcome)).decode())
+    _say(report.in_short(outcome))
+    if outcome.is_right:
+        shutil.rmtree(folder)
+        return 0
+    _say(f"the journal is kept in {folder}")
+    return 1
+
+
+def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=5)
-    parser.add_argument("files", nargs="*", default=[".local/samples"])
-    options = parser.parse_args()
-    chance = random.Random(options.seed)  # noqa: S311 - a seed must repeat
-    with stack_of() as stack, tempfile.TemporaryDirectory() as folder:
-        until = time.monotonic() + options.minutes * 60
-        journals: list[str] = []
-        while time.monotonic() < until:
-            journals.append(str(Path(folder) / f"{len(journals)}.jsonl"))
-            sender = _send(stack, options.files, journals[-1], seed=options.seed * 1000 + len(journals))
-            while sender.poll() is None:
-                time.sleep(chance.uniform(*_PAUSE_S))
-                _kill(stack, chance.choice(_VICTIMS))
-        return _judge(stack, journals)
+    parser.add_argument("--minutes", type=float, default=8, help="how long new faults are made (default: 8)")
+    parser.add_argument("--rate", type=int, default=450, help="records a second (default: 450)")
+    parser.add_argument("--events", type=int, help="records in all (default: as many as the minutes take)")
+    parser.add_argument("--without", nargs="*", default=[], metavar="FAULT", help="leave these faults out")
+    parser.add_argument("--no-disks", action="store_true", help="no disks of their own, so no disk faults")
+    parser.add_argument("--report", action="store_true", help="keep the outcome and write docs/faults.md anew")
+    parser.add_argument("--only-report", action="store_true", help="write docs/faults.md from what was kept")
+    return parser.parse_args(arguments)
 
 
-def _send(stack: Stack, files: list[str], journal: str, *, seed: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tokenledger.cli", "send", *files, "--quiet", "--tenants", "8", "--repeat", "20",
-               "--duplicates", "5%", "--late", "2%", "--disorder", "600", "--now", "--rate", "1000",
-               "--seed", str(seed), "--journal", journal]  # fmt: skip
-    return subprocess.Popen(command, env=dict(stack.layout.client_environment()), stdout=subprocess.DEVNULL)
-
-
-def _kill(stack: Stack, name: str) -> None:
-    pid = stack.supervision.process(name).pid
-    if pid:
-        sys.stdout.write(f"kill -9 {name} ({pid})\n")
-        subprocess.run(["kill", "-9", str(pid)], check=False)
-
-
-def _judge(stack: Stack, journals: list[str]) -> int:
-    kafka = KafkaSide(stack.layout.kafka_bootstrap)
-    deadline = time.monotonic() + _CAUGHT_UP_WITHIN_S
-    with psycopg.connect(stack.layout.dsn("analyst"), autocommit=True) as connection:
-        while (found := verify(connection, kafka)) and time.monotonic() < deadline:
-            time.sleep(1)
-        totals, differing = compare(connection, journals)
-    kafka.close()
-    problems = [*map(str, found), *differing]
-    sys.stdout.write("\n".join([*problems, f"{len(totals)} totals compared, {len(problems)} problems"]) + "\n")
-    return 1 if problems else 0
+def _say(line: str) -> None:
+    sys.stdout.write(f"{datetime.now(UTC):%H:%M:%S} {line}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

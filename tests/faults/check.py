@@ -22,6 +22,8 @@ from tests.faults.books import Books, Group
 from tests.faults.journal import Expected, Journal, Logged
 
 _NAMED_AT_MOST: Final = 5
+REPLAYED_FROM: Final = 10_000_000
+"""Numbers of records that the generator did not send, but an operator, from the rejected topic."""
 
 
 class Problem(NamedTuple):
@@ -62,6 +64,7 @@ def compared(run: Journal, log: Sequence[Logged], found: Books, *, alone: bool =
         "events sent": len(run.entries),
         "acknowledged": len({ack.n for ack in run.acks}),
         "records in the log": len(log),
+        "sent again from the rejected": len({one.n for one in log if one.n >= REPLAYED_FROM}),
         "calls": len(expected.calls),
         "rejected": len(expected.rejected),
         "lost": sum(len(problem.expected) for problem in lost)
@@ -243,7 +246,9 @@ def main(arguments: Iterable[str] | None = None) -> int:
     found = loaded(options.dsn, run.run["prefix"])
     verdict = compared(run, records, found, alone=not options.shared)
     if options.rebuilt:
-        verdict.problems.extend(same(found, loaded(options.rebuilt, run.run["prefix"])))
+        again = loaded(options.rebuilt, run.run["prefix"])
+        verdict.problems.extend(same(found, again))
+        verdict.figures["calls of the rebuilt ledger"] = len(again.calls)
     sys.stdout.write(rendered(verdict))
     if options.out:
         told = {"figures": verdict.figures, "problems": [str(problem)[:600] for problem in verdict.problems[:200]]}

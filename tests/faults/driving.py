@@ -5,20 +5,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 
-from infra.local.layout import Layout
+from infra.local.layout import DATABASE, SUPERUSER, Layout
 from tests.faults.lag import Meter
 from tests.faults.log import ends
-from tests.faults.rates import edit_file, price_file
+from tests.faults.rates import edit_file, final_file, price_file
 from tests.faults.workload import Run
 
-_COMMAND_WITHIN_S: Final = 240.0
+_COMMAND_WITHIN_S, _REBUILT_WITHIN_S = 240.0, 900.0
 
 
 class Said(NamedTuple):
@@ -39,6 +40,9 @@ class Drive:
         self.begin = ends(layout.kafka_bootstrap)
         self.meter = Meter(self.journal, self.dsn)
         self.starts = 0
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._keeper = threading.Thread(target=self._keep_sending, daemon=True)
         self._generator: subprocess.Popen[bytes] | None = None
         self._watcher: subprocess.Popen[bytes] | None = None
 
@@ -50,8 +54,9 @@ class Drive:
     def prepare(self) -> None:
         """The ledger knows the generator's rates before the first record."""
         self._file("prices.yaml", price_file(contract_tenant=self.run.contract_tenant))
-        edited_at = datetime.fromtimestamp(self.run.start_us // 1_000_000, UTC)
-        self._file("edit.yaml", edit_file(edited_at.isoformat().replace("+00:00", "Z")))
+        edited_at = datetime.fromtimestamp(self.run.start_us // 1_000_000, UTC).isoformat().replace("+00:00", "Z")
+        self._file("edit.yaml", edit_file(edited_at))
+        self._file("final.yaml", final_file(edited_at, contract_tenant=self.run.contract_tenant))
         said = self.command(
             "prices", "add", str(self.folder / "prices.yaml"), "--correct", "--reason", "the rates of this run"
         )
@@ -62,11 +67,12 @@ class Drive:
     def _file(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text, encoding="utf-8")
 
-    def command(self, *arguments: str) -> Said:
+    def command(self, *arguments: str, within_s: float = _COMMAND_WITHIN_S, database: str = DATABASE) -> Said:
         """One `tokenledger …` of an operator."""
         done = subprocess.run(
             [sys.executable, "-m", "tokenledger.cli", *arguments],
-            env=self.environment, capture_output=True, text=True, check=False, timeout=_COMMAND_WITHIN_S,
+            env=self.environment | {"TOKENLEDGER_POSTGRES_DATABASE": database},
+            capture_output=True, text=True, check=False, timeout=within_s,
         )  # fmt: skip
         return Said(done.returncode, (done.stdout + done.stderr).strip())
 
@@ -83,6 +89,11 @@ class Drive:
         )
         self.start_traffic()
         self.meter.start()
+        self._keeper.start()
+
+    def _keep_sending(self) -> None:
+        while not self._stopped.wait(0.5) and self.sends():
+            pass
 
     def start_traffic(self) -> None:
         """The producer, from where its journal ends."""
@@ -110,7 +121,7 @@ class Drive:
         return True
 
     def kill_traffic(self) -> int:
-        """Kill -9 of the producer in the middle of whatever it does; the pid that died."""
+        """Kill -9 of the producer in the middle of whatever it does; its pid, 0 where it had ended."""
         assert self._generator is not None, "nothing was started"
         if self._generator.poll() is None:
             self._generator.send_signal(signal.SIGKILL)
@@ -145,6 +156,31 @@ class Drive:
         verdict: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
         return verdict | {"said": done.stdout}
 
+    def rebuilt(self, name: str) -> str:
+        """A ledger made again from the log, charged by today's book like the original; its connection string."""
+        admin = self.layout.dsn(SUPERUSER)
+        said = self.command("replay", "--into", name, "--admin-dsn", admin, within_s=_REBUILT_WITHIN_S)
+        # Status 1: it differs from the original, whose calls were charged anew meanwhile.
+        if said.status > 1:
+            message = f"the log could not be replayed: {said.text[-600:]}"
+            raise RuntimeError(message)
+        there = {"TOKENLEDGER_POSTGRES_DATABASE": name}
+        with (self.folder / "again.log").open("ab") as log:
+            writer = subprocess.Popen(
+                [sys.executable, "-m", "ledger.writer"], env=self.environment | there, stdout=log, stderr=log
+            )
+        try:
+            final = str(self.folder / "final.yaml")
+            said = self.command(
+                "reprice", "--prices", final, "--reason", "as the original", "--wait", "200", database=name
+            )
+        finally:
+            self._end(writer)
+        if said.status:
+            message = f"the rebuilt ledger could not be charged by today's book: {said.text[-600:]}"
+            raise RuntimeError(message)
+        return self.layout.dsn("analyst", name)
+
     def watched(self) -> dict[str, Any]:
         """What the reader beside the run saw; it looks no more."""
         self._end(self._watcher)
@@ -154,6 +190,7 @@ class Drive:
 
     def stop(self) -> None:
         """Nothing of this run runs any more."""
+        self._stopped.set()
         self._end(self._generator)
         self._end(self._watcher)
         self.meter.stop()
@@ -167,7 +204,7 @@ class Drive:
                 process.kill()
                 process.wait()
 
-    def scalar(self, statement: psycopg.sql.SQL) -> Any:
+    def scalar(self, statement: LiteralString) -> Any:
         """One value of the ledger."""
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             row = connection.execute(statement).fetchone()

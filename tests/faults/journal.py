@@ -6,7 +6,7 @@ each of them is worth, and the rules below say which records of one call count.
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,18 +75,24 @@ def read(path: Path) -> Journal:
     run: Entry = {}
     entries: dict[int, Entry] = {}
     acks = []
+    for one in _lines(path):
+        if "ack" in one:
+            acks.append(Ack(one["ack"], one["p"], one["o"]))
+        elif "n" in one:
+            entries[one["n"]] = entries[one["first"]] if "first" in one else one
+        else:
+            run = one["run"]
+    # What is on the rejected topic already, and is to be sent again in the run.
+    refused = path.with_name("refused.jsonl")
+    return Journal(run, entries | {one["n"]: one for one in _lines(refused)} if refused.exists() else entries, acks)
+
+
+def _lines(path: Path) -> Iterator[Entry]:
     with path.open("rb") as lines:
         for line in lines:
             if not line.endswith(b"\n"):
-                break
-            one = json.loads(line)
-            if "ack" in one:
-                acks.append(Ack(one["ack"], one["p"], one["o"]))
-            elif "n" in one:
-                entries[one["n"]] = entries[one["first"]] if "first" in one else one
-            else:
-                run = one["run"]
-    return Journal(run, entries, acks)
+                return
+            yield json.loads(line)
 
 
 def expected(journal: Journal, log: Iterable[Logged]) -> Expected:

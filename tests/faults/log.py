@@ -76,7 +76,5 @@ def _until(consumer: Consumer, wanted: dict[int, int]) -> list[Logged]:
 
 
 def _number(message: Message) -> int | None:
-    for name, value in message.headers() or ():
-        if name == "faults_n" and isinstance(value, bytes):
-            return int(value)
-    return None
+    value = dict(message.headers() or ()).get("faults_n")
+    return int(value) if isinstance(value, bytes) else None

@@ -78,6 +78,14 @@ def price_file(*, contract_tenant: str) -> str:
     return "\n".join(["prices:", *entries, "contracts:", contract, ""])
 
 
+def final_file(from_instant: str, *, contract_tenant: str) -> str:
+    """The table with the edit in it: all that is known at the end."""
+    before = price_file(contract_tenant=contract_tenant)
+    old = _entry(EDITED, PER_MILLION[EDITED])
+    ended = _entry(EDITED, PER_MILLION[EDITED], f"to: {from_instant}, ")
+    return before.replace(old, ended + "\n" + _entry(EDITED, EDITED_PER_MILLION, f"from: {from_instant}, "))
+
+
 def edit_file(from_instant: str) -> str:
     """The edit, from its instant on."""
     return "\n".join(["prices:", _entry(EDITED, EDITED_PER_MILLION, f"from: {from_instant}, "), ""])

@@ -1,12 +1,11 @@
 """The generator's own expectations against the product's one path of a record: two pieces of arithmetic, one result."""
 
 from collections import Counter
-from typing import Any
 
 import msgspec
 import yaml
 
-from tests.faults.rates import edit_file, half_even, price_file
+from tests.faults.rates import final_file, half_even
 from tests.faults.workload import Event, Run, Traffic
 from tokenledger.pricing.book import PriceBook, build_book
 from tokenledger.pricing.overlay import read_overlay
@@ -21,12 +20,8 @@ _START = "2026-11-18T11:06:40Z"
 
 def book() -> PriceBook:
     """The generator's rates, the edit included, as the product reads them from a file."""
-    before: dict[str, Any] = yaml.safe_load(price_file(contract_tenant=_RUN.contract_tenant))
-    after = yaml.safe_load(edit_file(_START))
-    for entry in before["prices"]:
-        if entry["model"] == after["prices"][0]["model"]:
-            entry["to"] = _START
-    return build_book(None, read_overlay(before | {"prices": [*before["prices"], *after["prices"]]}))
+    text = final_file(_START, contract_tenant=_RUN.contract_tenant)
+    return build_book(None, read_overlay(yaml.safe_load(text)))
 
 
 def raw(event: Event) -> RawEvent:

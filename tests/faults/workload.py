@@ -116,7 +116,7 @@ class Traffic:
     def _call(self, n: int) -> list[_Record]:
         """One thing that happened: usually one record, sometimes several."""
         chance = self.dice.random()
-        caller = self._caller(n)
+        caller = self.caller(n)
         if chance < 0.010:
             return [_poison(self.dice, caller)]
         for limit, several in _SEVERAL:
@@ -133,7 +133,8 @@ class Traffic:
         self._made += 1
         return f"rsp-{self.run.prefix}-{self.run.seed}-{self._made}"
 
-    def _caller(self, n: int) -> _Caller:
+    def caller(self, n: int) -> _Caller:
+        """Who makes the n-th call, and when."""
         dice = self.dice
         rank = dice.choices(self._ranks, cum_weights=self._weights)[0]
         at_us = self.run.start_us + n * 1_000_000 // self.run.rate - int(dice.random() * _DISORDER_US)
