@@ -6,6 +6,7 @@ key, headers and ids, so a call that is known by then is a duplicate like any ot
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -55,6 +56,8 @@ class Entry(NamedTuple):
     """Version of the code that refused it."""
     replayed: bool
     """Whether it was sent again since."""
+    parked: str | None = None
+    """Why it is set aside at present, if it is."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,25 +73,33 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """Appended from then on, µs UTC."""
     until_us: int | None = None
     """Appended before then, µs UTC."""
+    parked: bool | None = None
+    """Whether they are set aside at present."""
     kept: tuple[Place, ...] = ()
     """These and no others."""
 
 
-_MATCHES: Final = sql.SQL("""
+MATCHES: Final = sql.SQL("""
 FROM rejected r LEFT JOIN replays p USING (kept_topic, kept_partition, kept_offset)
+LEFT JOIN (
+    SELECT kept_topic, kept_partition, kept_offset, reason AS parked_for FROM parked
+    WHERE coalesce(until_us, 9223372036854775807) > extract(epoch FROM clock_timestamp()) * 1000000
+) AS k USING (kept_topic, kept_partition, kept_offset)
 WHERE (%(reason)s::text IS NULL OR r.reason = %(reason)s)
     AND (%(tenant_id)s::text IS NULL OR r.tenant_id = %(tenant_id)s)
     AND (%(ce_source)s::text IS NULL OR r.ce_source = %(ce_source)s)
     AND (%(since_us)s::bigint IS NULL OR r.append_at_us >= %(since_us)s)
     AND (%(until_us)s::bigint IS NULL OR r.append_at_us < %(until_us)s)
+    AND (%(parked)s::boolean IS NULL OR (parked_for IS NOT NULL) = %(parked)s)
     AND (cardinality(%(topics)s::text[]) = 0 OR (kept_topic, kept_partition, kept_offset) IN
         (SELECT * FROM unnest(%(topics)s::text[], %(partitions)s::integer[], %(offsets)s::bigint[])))
 """)
 _ENTRIES: Final = sql.SQL("""
 SELECT kept_topic, kept_partition, kept_offset, r.topic, r.partition, r."offset", reason, field, detail, stage,
-    tenant_id, event_id, ce_source, append_at_us, r.attempt_no, code_version, p.replayed_at IS NOT NULL
+    tenant_id, event_id, ce_source, append_at_us, r.attempt_no, code_version, p.replayed_at IS NOT NULL,
+    parked_for
 {} ORDER BY append_at_us, kept_topic, kept_partition, kept_offset LIMIT %(most)s
-""").format(_MATCHES)
+""").format(MATCHES)
 _GROUPS: Final[dict[str, sql.SQL]] = {
     "reason": sql.SQL("reason"),
     "tenant": sql.SQL("coalesce(tenant_id, '')"),
@@ -97,14 +108,44 @@ _GROUPS: Final[dict[str, sql.SQL]] = {
     "stage": sql.SQL("stage"),
     "attempt": sql.SQL("r.attempt_no::text"),
     "code": sql.SQL("code_version"),
+    "month": sql.SQL("to_char(to_timestamp(append_at_us / 1000000) AT TIME ZONE 'UTC', 'YYYY-MM')"),
     "day": sql.SQL("to_char(to_timestamp(append_at_us / 1000000) AT TIME ZONE 'UTC', 'YYYY-MM-DD')"),
     "hour": sql.SQL("to_char(to_timestamp(append_at_us / 1000000) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:00')"),
+    "minute": sql.SQL("to_char(to_timestamp(append_at_us / 1000000) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI')"),
 }
 GROUPS: Final = tuple(_GROUPS)
 """What rejected records can be counted by; times are UTC."""
 
 
-def _bound(wanted: Wanted) -> dict[str, Any]:
+_TIMES: Final = {"month": "%Y-%m", "day": "%Y-%m-%d", "hour": "%Y-%m-%d %H:00", "minute": "%Y-%m-%d %H:%M"}
+
+
+def group_of(entry: Entry, by: Sequence[str]) -> tuple[str, ...]:
+    """The group it is of, as `groups` names it. Raises ValueError for a group there is not."""
+    check_groups(by)
+    at = datetime.fromtimestamp(entry.append_at_us // 1_000_000, UTC)
+    values = {
+        "reason": entry.reason,
+        "tenant": entry.tenant_id or "",
+        "producer": entry.ce_source or "",
+        "field": entry.field,
+        "stage": entry.stage,
+        "attempt": str(entry.attempt_no),
+        "code": entry.code_version,
+    } | {name: f"{at:{form}}" for name, form in _TIMES.items()}
+    return tuple(values[name] for name in by)
+
+
+def check_groups(by: Sequence[str]) -> None:
+    """Raises ValueError for a group there is not."""
+    unknown = [name for name in by if name not in _GROUPS]
+    if unknown or not by:
+        message = f"no group {', '.join(unknown) or '(none given)'}; there are {', '.join(GROUPS)}"
+        raise ValueError(message)
+
+
+def bound(wanted: Wanted) -> dict[str, Any]:
+    """The parameters of `MATCHES`."""
     topics, partitions, offsets = zip(*wanted.kept, strict=True) if wanted.kept else ((), (), ())
     return {
         "reason": wanted.reason,
@@ -112,6 +153,7 @@ def _bound(wanted: Wanted) -> dict[str, Any]:
         "ce_source": wanted.ce_source,
         "since_us": wanted.since_us,
         "until_us": wanted.until_us,
+        "parked": wanted.parked,
         "topics": list(topics),
         "partitions": list(partitions),
         "offsets": list(offsets),
@@ -120,20 +162,31 @@ def _bound(wanted: Wanted) -> dict[str, Any]:
 
 def entries(connection: Connection, wanted: Wanted, *, most: int) -> list[Entry]:
     """The first so many of them, oldest first."""
-    rows = connection.execute(_ENTRIES, _bound(wanted) | {"most": most})
+    rows = connection.execute(_ENTRIES, bound(wanted) | {"most": most})
     return [Entry(Place(*row[:3]), Place(*row[3:6]), *row[6:]) for row in rows]
 
 
-def groups(connection: Connection, wanted: Wanted, *, by: Sequence[str]) -> list[tuple[tuple[str, ...], int, int]]:
-    """Group, how many, and how many of them were replayed; most first. Raises ValueError for a group there is not."""
-    unknown = [name for name in by if name not in _GROUPS]
-    if unknown or not by:
-        message = f"no group {', '.join(unknown) or '(none given)'}; there are {', '.join(GROUPS)}"
-        raise ValueError(message)
+class Group(NamedTuple):
+    """Rejected records that have something in common."""
+
+    values: tuple[str, ...]
+    """What they have."""
+    records: int
+    """How many there are."""
+    replayed: int
+    """Of these, how many were sent again."""
+    parked: int
+    """Of these, how many are set aside."""
+
+
+def groups(connection: Connection, wanted: Wanted, *, by: Sequence[str]) -> list[Group]:
+    """Most first. Raises ValueError for a group there is not."""
+    check_groups(by)
     chosen = sql.SQL(", ").join(_GROUPS[name] for name in by)
-    statement = sql.SQL("SELECT {}, count(*), count(p.replayed_at) {} GROUP BY {}").format(chosen, _MATCHES, chosen)
-    rows = connection.execute(statement, _bound(wanted)).fetchall()
-    return sorted(((tuple(row[:-2]), row[-2], row[-1]) for row in rows), key=lambda group: (-group[1], group[0]))
+    statement = sql.SQL("SELECT {}, count(*), count(p.replayed_at), count(parked_for) {} GROUP BY {}")
+    rows = connection.execute(statement.format(chosen, MATCHES, chosen), bound(wanted)).fetchall()
+    found = [Group(tuple(row[:-3]), *row[-3:]) for row in rows]
+    return sorted(found, key=lambda group: (-group.records, group.values))
 
 
 def originals(fetcher: Fetcher, found: Iterable[Entry]) -> dict[Place, Kept]:
@@ -160,6 +213,7 @@ class Verdict(StrEnum):
     KNOWN = "its call is in the ledger"
     REPEATED = "repeats another one of these"
     REPLAYED = "was replayed before"
+    PARKED = "is parked"
     TRIED_OUT = "was tried often enough"
     GONE = "is no longer in the log"
     NOT_RAW = "was refused behind the raw topic"
@@ -186,14 +240,15 @@ class Judged(NamedTuple):
 
 def judge(entry: Entry, original: Kept | None, *, context: Context, most_attempts: int) -> Judged:
     """What would become of it, as far as the record itself tells."""
-    if entry.origin.topic != RAW.name:
-        return Judged(entry, Verdict.NOT_RAW)
-    if entry.replayed:
-        return Judged(entry, Verdict.REPLAYED)
-    if entry.attempt_no >= most_attempts:
-        return Judged(entry, Verdict.TRIED_OUT)
-    if original is None:
-        return Judged(entry, Verdict.GONE)
+    left_alone = {
+        Verdict.NOT_RAW: entry.origin.topic != RAW.name,
+        Verdict.REPLAYED: entry.replayed,
+        Verdict.PARKED: entry.parked is not None,
+        Verdict.TRIED_OUT: entry.attempt_no >= most_attempts,
+        Verdict.GONE: original is None,
+    }
+    if original is None or any(left_alone.values()):
+        return Judged(entry, next(verdict for verdict, holds in left_alone.items() if holds))
     made = process(_raw(entry, original), context)
     if isinstance(made, Rejected):
         return Judged(entry, Verdict.REJECTED, original, why=f"{made.reason} {made.field}: {made.detail}")
