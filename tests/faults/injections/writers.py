@@ -77,15 +77,13 @@ class ZombieWriter:
                 took_s = self._taken_over(site, another, marks)
                 # Nobody but the zombie may commit from here on, so that a new batch would be its own.
                 _stand_still_idle(site, another.process.pid, heir, but=sessions)
-                marks = _batches(site)
-            ended_s = _ends(pid)
-            after = _batches(site)
-        assert after == marks, f"a zombie writer committed {after - marks} batches after another had taken over"
-        site.wait_until(lambda: site.runs("writer") and site.pid("writer") != pid, "the writer to be started again")
+                marks, known = _batches(site), _sessions(site)
+            how = _fenced(site, pid, known=known, marks=marks)
+        site.wait_until(lambda: site.runs("writer"), "the writer to be started again")
         site.healed("writer")
         detail = (
-            f"{pid} stood still while another took over within {took_s:.1f} s; after SIGCONT it committed nothing"
-            f" and ended within {ended_s:.1f} s"
+            f"{pid} stood still while another took over within {took_s:.1f} s;"
+            f" after SIGCONT it committed nothing of what it held, and {how}"
         )
         return made(self, "writer", began_ns, detail)
 
@@ -171,15 +169,23 @@ def _stand_still_idle(site: Site, pid: int, undo: ExitStack, *, but: frozenset[i
     raise NotInjected(message)
 
 
-def _ends(pid: int) -> float:
-    """Seconds until the process has ended; `NotInjected` where it lives on, for then nothing came for it to write."""
+def _fenced(site: Site, pid: int, *, known: frozenset[int], marks: int) -> str:
+    """How the zombie found out: it ended, or its session was gone and it read the ledger's state anew.
+
+    `AssertionError` where it committed before; `NotInjected` where nothing came that it could have written.
+    """
     began_s = time.monotonic()
-    while lives(pid):
-        if time.monotonic() - began_s > _ENDS_WITHIN_S:
-            message = f"the zombie {pid} had nothing to write for {_ENDS_WITHIN_S:.0f} s: does anything flow?"
-            raise NotInjected(message)
+    while time.monotonic() - began_s < _ENDS_WITHIN_S:
+        dead, fresh, committed = not lives(pid), _sessions(site) - known, _batches(site) - marks
+        if committed and not fresh:
+            message = f"a zombie writer committed {committed} batches after another had taken over"
+            raise AssertionError(message)
+        if dead or fresh:
+            said = "ended" if dead else "opened another session, its own being gone,"
+            return f"{said} within {time.monotonic() - began_s:.1f} s"
         time.sleep(0.01)
-    return time.monotonic() - began_s
+    message = f"the zombie {pid} had nothing to write for {_ENDS_WITHIN_S:.0f} s: does anything flow?"
+    raise NotInjected(message)
 
 
 WRITERS = (SecondWriter(), ZombieWriter())
