@@ -32,8 +32,10 @@ class Said(NamedTuple):
 class Drive:
     """The processes of one run, in one folder."""
 
-    def __init__(self, layout: Layout, folder: Path, run: Run, *, bootstrap: str = "") -> None:
+    def __init__(self, layout: Layout, folder: Path, run: Run, *, bootstrap: str = "", is_alone: bool = True) -> None:
         self.layout, self.folder, self.run = layout, folder, run
+        self.is_alone = is_alone
+        """Whether nobody else works with this stack."""
         self.bootstrap = bootstrap or layout.kafka_bootstrap
         self.journal = folder / "journal.jsonl"
         self.dsn = layout.dsn("analyst")
@@ -137,7 +139,7 @@ class Drive:
             time.sleep(0.2)
         return True
 
-    def check(self, *, within_s: float, shared: bool = False, rebuilt: str = "") -> dict[str, Any]:
+    def check(self, *, within_s: float, rebuilt: str = "") -> dict[str, Any]:
         """What the checker, a process of its own, says."""
         out = self.folder / "verdict.json"
         out.unlink(missing_ok=True)
@@ -146,7 +148,8 @@ class Drive:
             [
                 sys.executable, "-m", "tests.faults.check", "--journal", str(self.journal), "--dsn", self.dsn,
                 "--bootstrap", self.layout.kafka_bootstrap, "--begin", begin, "--within", str(within_s),
-                "--out", str(out), *(["--shared"] if shared else []), *(["--rebuilt", rebuilt] if rebuilt else []),
+                "--out", str(out), *([] if self.is_alone else ["--shared"]),
+                *(["--rebuilt", rebuilt] if rebuilt else []),
             ],
             capture_output=True, text=True, check=False,
         )  # fmt: skip

@@ -123,7 +123,7 @@ class Runner:
             self.outcome.failed.append(f"NotHealed: {error}")
         return None if recovered_s is None else round(recovered_s, 1)
 
-    def conclude(self, *, shared: bool = False, is_rebuilt: bool = True) -> None:
+    def conclude(self, *, is_rebuilt: bool = True) -> None:
         """No more faults: the rest of the traffic, today's book for all, and the proof."""
         drive, outcome = self.drive, self.outcome
         if not drive.wait_for_traffic(_REST_WITHIN_S):
@@ -139,7 +139,7 @@ class Runner:
         outcome.looks, outcome.seen_wrong = told["looks"], told.get("problems", [])
         outcome.producers, outcome.worst_lag_s = drive.starts, round(drive.meter.worst_s, 1)
         rebuilt = drive.rebuilt(f"again_{outcome.seed}") if is_rebuilt else ""
-        verdict = drive.check(within_s=RECOVERED_WITHIN_S, shared=shared, rebuilt=rebuilt)
+        verdict = drive.check(within_s=RECOVERED_WITHIN_S, rebuilt=rebuilt)
         outcome.figures, outcome.problems = verdict["figures"], verdict["problems"]
         outcome.rebuilt_calls = outcome.figures.get("calls of the rebuilt ledger") if rebuilt else None
         outcome.load = round(os.getloadavg()[2], 1)

@@ -6,6 +6,7 @@ Each case breaks one thing that keeps the ledger right, on a real Postgres, and 
 import contextlib
 import json
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -35,25 +36,33 @@ class CrashError(Exception):
     """The writer is dead."""
 
 
+@cache
+def _traffic() -> tuple[dict[int, dict[str, Any]], list[Received], list[Logged]]:
+    """What the journal says, what price_job makes of it, and the log."""
+    context = Context(book())
+    entries: dict[int, dict[str, Any]] = {}
+    log: list[Logged] = []
+    received: list[Received] = []
+    for event in Traffic(_RUN).events():
+        entry = json.loads(msgspec.json.encode({"n": event.n, **event.entry}))
+        entries[event.n] = entries[entry["first"]] if "first" in entry else entry
+        place = Logged(sum(event.key) % _PARTITIONS, event.n, _START_US + event.n * 1_000, event.n)
+        raw = RawEvent(
+            value=event.value, headers=event.headers, key=event.key, topic="llm.raw.v1",
+            partition=place.partition, offset=place.offset, append_at_us=place.at_us,
+        )  # fmt: skip
+        log.append(place)
+        received.append(Received(*PLACE, event.n, process(raw, context)))
+    return entries, received, log
+
+
 class World:
     """A log, a journal of it, and a writer that may die and come back."""
 
     def __init__(self, server: Server, database: str, books: Books) -> None:
         self.server, self.database, self.books = server, database, books
-        context = Context(book())
-        entries: dict[int, dict[str, Any]] = {}
-        self.log: list[Logged] = []
-        self.received: list[Received] = []
-        for event in Traffic(_RUN).events():
-            entry = json.loads(msgspec.json.encode({"n": event.n, **event.entry}))
-            entries[event.n] = entries[entry["first"]] if "first" in entry else entry
-            place = Logged(sum(event.key) % _PARTITIONS, event.n, _START_US + event.n * 1_000, event.n)
-            raw = RawEvent(
-                value=event.value, headers=event.headers, key=event.key, topic="llm.raw.v1",
-                partition=place.partition, offset=place.offset, append_at_us=place.at_us,
-            )  # fmt: skip
-            self.log.append(place)
-            self.received.append(Received(*PLACE, event.n, process(raw, context)))
+        entries, self.received, log = _traffic()
+        self.log = list(log)
         acks = [Ack(one.n, one.partition, one.offset) for one in self.log]
         self.journal = Journal(_RUN._asdict(), entries, acks)
 
