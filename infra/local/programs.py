@@ -103,7 +103,10 @@ def _with_metrics(layout: Layout, name: str, module: str, *, port: int) -> Progr
 def _archive(layout: Layout) -> Program:
     """Whoever looks on waits; files that are small for it are put together later."""
     plain = _with_metrics(layout, "archive", "ledger.lake.archive", port=layout.ports.archive_metrics)
-    return replace(plain, environment={**plain.environment, "TOKENLEDGER_LAKE_FLUSH_MS": "5000"})
+    return replace(
+        plain,
+        environment={**plain.environment, "TOKENLEDGER_LAKE_FLUSH_MS": "5000", "TOKENLEDGER_CONSENT_OF": "ledger"},
+    )
 
 
 def _decide(layout: Layout) -> Program:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,11 @@ from infra.local.layout import Layout
 from infra.local.place import claim_free_ports, layout_of
 from infra.local.readiness import flink
 from infra.local.stack import Stack
+from ledger.lake.consent import ConsentFile
+from ledger.database import connect
+from ledger.lake.consent import ConsentFile
+from ledger.settings import Settings
+from ledger.tenants import Tenant, state
 from tests.integration.redis_server import RedisServer, running_redis
 
 HEALTHY_WITHIN_S = 120.0
@@ -62,6 +68,32 @@ class RunningStack:
         vertex = flink(self.layout, f"/jobs/{jid}")["vertices"][0]["id"]
         [worker] = flink(self.layout, f"/jobs/{jid}/vertices/{vertex}/taskmanagers")["taskmanagers"]
         return str(worker["taskmanager-id"]).rpartition("-")[0]
+
+    def tokenledger(self, *words: str) -> str:
+        """What a command printed, typed by an operator of this stack; it succeeded."""
+        command = [str(self.layout.python), "-m", "tokenledger.cli", *words]
+        environment = os.environ | self.layout.client_environment()
+        done = subprocess.run(
+            command, cwd=self.layout.repo, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def allow_texts(self, *tenants: str) -> None:
+        """These tenants let their texts be kept, and every process knows."""
+        for tenant in tenants:
+            self.tokenledger("tenants", "set", tenant, "--capture-consent", "yes", "--reason", "a test")
+        file = ConsentFile(self.layout.consent)
+        self.wait_until(lambda: all(map(file.now().allows, tenants)), "the consent of tenants to be followed")
+
+    def allow_texts(self, *tenant_ids: str) -> None:
+        """These tenants' texts may be kept, and the archive knows."""
+        settings = Settings.from_environment(self.layout.client_environment(), user="keeper")
+        with connect(settings, application="test") as keeper:
+            stated = [Tenant(tenant_id=name, capture_consent=True) for name in tenant_ids]
+            state(keeper, stated, reason="a test")
+        file = ConsentFile(self.layout.consent)
+        self.wait_until(lambda: all(map(file.now().allows, tenant_ids)), f"{tenant_ids} to be in the file of consent")
 
     def healthy(self) -> bool:
         """Every program runs and does its work."""

@@ -6,32 +6,60 @@ import signal
 import stat
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import psycopg
 import pytest
 
+from dags.edges import versions
 from infra.airflow_client import Airflow, Refused
 from infra.local.airflow import NAMES
 from ledger.lake.progress import read_progress
+from serving.router.versions import promoted
 from tests.integration.conftest import RunningStack
-from tests.integration.conversations import send
+from tests.integration.conversations import conversation, routed, send
 from tokenledger.records.topics import RAW
 
-TENANT = "airflow-tests"
-CALLS = 1500
+TENANT, ROUTED = "airflow-tests", "airflow-routed"
+CALLS = 600
+REFUSALS = CALLS // 50
+OLD = 5
+OLD_DAYS = 100
+PAIRS = 240
+"""Operations that two tiers answered; the first half easy and hours before the other."""
 DAGS = (
     "backfill", "compact_lake", "drift_report", "eval_dataset", "finetune_dataset", "materialize_features",
     "refresh_prices", "retention", "retrain_router", "score_responses", "verify_ledger",
 )  # fmt: skip
 RECIPE = f"""
 name = "live"
-kind = "finetune"
 [consent]
 tenants = ["{TENANT}"]
+"""
+SCORED = (
+    RECIPE.replace('"live"', '"scored"')
+    + """
+[filters]
+checks = ["refusal", "tool_calls"]
+"""
+)
+PAIRED = """
+name = "router-{feature}"
+kind = "router_pairs"
+[consent]
+tenants = ["{tenant}"]
+[filters]
+features = ["{feature}"]
+[router]
+tiers = ["small", "large"]
+"""
+PRICES = """
+prices:
+  - {provider: airflow-ai, model: own, usd_per_million: {input.text: 3, output.text: 3}}
 """
 
 
@@ -50,8 +78,7 @@ class Running:
     def done(self, dag_id: str, **conf: object) -> str:
         """A run by hand that has succeeded; its id."""
         run_id = self.operator.trigger(dag_id, **conf)
-        run = self.operator.wait(dag_id, run_id, within_s=400)
-        assert run["state"] == "success", self.operator.tasks(dag_id, run_id)
+        self.succeeded(dag_id, run_id)
         return run_id
 
     def wait_for(self, dag_id: str, run_id: str, *, task_id: str, states: set[str]) -> dict[str, Any]:
@@ -65,6 +92,29 @@ class Running:
         self.stack.wait_until(reached, f"{task_id} of {dag_id} to be {states}", within_s=240)
         return found
 
+    def succeeded(self, dag_id: str, run_id: str) -> dict[str, str]:
+        """Task → state of a run that has succeeded."""
+        run = self.operator.wait(dag_id, run_id, within_s=400)
+        states = {one["task_id"]: one["state"] for one in self.operator.tasks(dag_id, run_id)}
+        assert run["state"] == "success", states
+        return states
+
+    def runs(self, dag_id: str, run_type: str) -> list[dict[str, Any]]:
+        """Its runs of one kind, as they are now."""
+        answer = self.operator.ask("GET", f"/api/v2/dags/{dag_id}/dagRuns?run_type={run_type}")
+        return [one for one in answer["dag_runs"] if one["run_type"] == run_type]
+
+    def by_asset(self, dag_id: str) -> str:
+        """The first run that an asset has started."""
+        found: list[dict[str, Any]] = []
+
+        def started() -> bool:
+            found[:] = self.runs(dag_id, "asset_triggered")
+            return bool(found)
+
+        self.stack.wait_until(started, f"an asset to start {dag_id}", within_s=240)
+        return str(found[-1]["dag_run_id"])
+
     def version(self, run_id: str) -> str:
         """The dataset that a run made."""
         return self.operator.result("finetune_dataset", run_id, task_id="build")
@@ -77,7 +127,7 @@ def airflow(stack: RunningStack) -> Iterator[Running]:
     try:
         made = Running(stack, Airflow.as_user(stack.layout, "operator"))
         stack.wait_until(lambda: _known(made.operator), "every DAG to be known", within_s=240)
-        for dag_id in ("backfill", "compact_lake", "finetune_dataset"):
+        for dag_id in DAGS:
             made.operator.unpause(dag_id)
         yield made
     finally:
@@ -89,24 +139,68 @@ def _known(operator: Airflow) -> bool:
     return {one["dag_id"] for one in operator.ask("GET", "/api/v2/dags")["dags"]} >= set(DAGS)
 
 
+class Lake(NamedTuple):
+    """What is in the lake, and what an operator has started meanwhile: DAG → run."""
+
+    now: datetime
+    started: dict[str, str]
+
+
 @pytest.fixture(scope="module")
-def lake(airflow: Running) -> str:
-    """Conversations in the lake, and a recipe for them; the day they are of."""
-    layout = airflow.stack.layout
-    layout.consent.write_text(f"[tenants.{TENANT}]\ncapture_texts = true\n", encoding="utf-8")
-    layout.offline["recipes"].mkdir(parents=True, exist_ok=True)
-    (layout.offline["recipes"] / "live.toml").write_text(RECIPE, encoding="utf-8")
-    now = datetime.now(UTC)
-    send(layout.kafka_bootstrap, tenant=TENANT, count=CALLS, started_at_us=int(now.timestamp()) * 1_000_000)
-    airflow.stack.wait_until(lambda: _archived(layout.lake) >= CALLS, "the lake to hold what was sent")
-    return now.strftime("%Y-%m-%d")
+def lake(airflow: Running, tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """Conversations in the lake, recipes for them; what takes its time and needs nothing else is under way."""
+    stack, now = airflow.stack, datetime.now(UTC)
+    stack.allow_texts(TENANT, ROUTED)
+    recipes = stack.layout.offline["recipes"]
+    recipes.mkdir(parents=True, exist_ok=True)
+    pairs = {f"router-{name}": PAIRED.format(feature=name, tenant=ROUTED) for name in ("golden", "train")}
+    for name, text in {"live": RECIPE, "finetune": SCORED, **pairs}.items():
+        # The DAG asks for pairs by this name.
+        (recipes / f"{'router-pairs' if name == 'router-train' else name}.toml").write_text(text, encoding="utf-8")
+    send(stack.layout.kafka_bootstrap, tenant="airflow-own", values=[_unpriced()])
+    prices = tmp_path_factory.mktemp("prices") / "prices.yaml"
+    prices.write_text(PRICES, encoding="utf-8")
+    stack.tokenledger("prices", "add", str(prices), "--reason", "a test")
+    sent = send(stack.layout.kafka_bootstrap, tenant=TENANT, values=_conversations(now))
+    sent += send(stack.layout.kafka_bootstrap, tenant=ROUTED, values=_routed(now))
+    stack.wait_until(lambda: _archived(stack.layout.lake) >= sent, "the lake to hold what was sent")
+    begun = {
+        "refresh_prices": airflow.operator.trigger("refresh_prices"),
+        "retention": airflow.operator.trigger("retention", texts_days=30),
+        "materialize_features": airflow.operator.trigger("materialize_features", hours=1),
+    }
+    return Lake(now, begun)
+
+
+def _unpriced() -> bytes:
+    usage = {"prompt_tokens": 1_000, "completion_tokens": 0, "total_tokens": 1_000}
+    reply = {"id": f"own-{uuid.uuid4()}", "object": "chat.completion", "model": "own", "choices": [], "usage": usage}
+    body = {"provider": "airflow-ai", "api": "chat", "response": reply, "started_at_us": time.time_ns() // 1_000}
+    return json.dumps(body).encode()
+
+
+def _conversations(now: datetime) -> Iterator[bytes]:
+    at_us = int(now.timestamp()) * 1_000_000
+    yield from (conversation(number, run=TENANT, started_at_us=at_us) for number in range(CALLS))
+    yield from (
+        conversation(number, run="old", started_at_us=at_us - OLD_DAYS * 86_400_000_000) for number in range(OLD)
+    )
+
+
+def _routed(now: datetime) -> Iterator[bytes]:
+    for number in range(PAIRS):
+        is_hard = number >= PAIRS // 2
+        begins = now - timedelta(hours=2 if is_hard else 4)
+        at_us = int(begins.timestamp()) * 1_000_000
+        yield from routed(number, run=ROUTED, started_at_us=at_us, is_hard=is_hard)
 
 
 def _archived(lake: Path) -> int:
     return sum(one.next_offset for (topic, _), one in read_progress(lake).items() if topic == RAW.name)
 
 
-def test_its_four_processes_are_ready_and_their_passwords_are_told_once(airflow: Running) -> None:
+def test_its_four_processes_are_ready_and_their_passwords_are_told_once(airflow: Running, week: int) -> None:
+    assert week
     assert all(airflow.stack.stack.ready(name) for name in NAMES)
     passwords = airflow.stack.layout.airflow_passwords
     told = "\n".join(airflow.stack.told)
@@ -145,8 +239,8 @@ def test_a_viewer_looks_an_operator_runs_an_admin_may_do_both(airflow: Running) 
         assert person.wait("verify_ledger", run_id, within_s=400)["state"] == "success"
 
 
-def test_a_dataset_made_again_by_a_new_run_or_a_cleared_one_is_the_same(airflow: Running, lake: str) -> None:
-    airflow.done("compact_lake", day=lake)
+def test_a_dataset_made_again_by_a_new_run_or_a_cleared_one_is_the_same(airflow: Running, lake: Lake) -> None:
+    airflow.done("compact_lake", day=lake.now.strftime("%Y-%m-%d"))
     first = airflow.done("finetune_dataset", recipe="live")
     again = airflow.done("finetune_dataset", recipe="live")
     assert airflow.version(first) == airflow.version(again)
@@ -160,17 +254,78 @@ def test_a_dataset_made_again_by_a_new_run_or_a_cleared_one_is_the_same(airflow:
     assert airflow.wait_for("finetune_dataset", first, task_id="build", states={"success"})["try_number"] == 2
     assert airflow.version(first) == airflow.version(again)
 
-
-def test_what_travels_between_tasks_is_an_id(airflow: Running, lake: str) -> None:
-    run_id = airflow.done("finetune_dataset", recipe="live")
-    where = f"/api/v2/dags/finetune_dataset/dagRuns/{run_id.replace('+', '%2B')}/taskInstances/~/xcomEntries"
+    # What travels between tasks is an id.
+    where = f"/api/v2/dags/finetune_dataset/dagRuns/{again.replace('+', '%2B')}/taskInstances/~/xcomEntries"
     entries = airflow.operator.ask("GET", where)["xcom_entries"]
     assert {(one["task_id"], one["key"]) for one in entries} == {("build", "return_value")}
-    assert len(airflow.version(run_id)) < 100
-    assert lake
+    assert len(airflow.version(again)) < 100
 
 
-def test_a_week_is_filled_back_by_seven_runs(airflow: Running) -> None:
+def test_a_days_scores_start_a_dataset_whose_filters_go_by_them(airflow: Running, lake: Lake) -> None:
+    assert lake.started
+    airflow.done("score_responses")
+    run_id = airflow.by_asset("finetune_dataset")
+    assert airflow.succeeded("finetune_dataset", run_id) == {"build": "success", "verify": "success"}
+
+    manifest = versions.load(airflow.stack.layout.offline["datasets"], airflow.version(run_id))
+    assert manifest.name == "scored"
+    assert manifest.counts["chat left out: failed_check"] == REFUSALS
+    assert manifest.rows >= CALLS - REFUSALS
+
+
+def test_drift_that_stays_trains_a_router_that_somebody_may_promote(airflow: Running, lake: Lake) -> None:
+    airflow.done("eval_dataset", recipe="router-golden")
+    times = [_instant(lake.now - timedelta(hours=hours)) for hours in (4, 3, 2)]
+    reference = {"reference_since": times[0], "reference_until": times[1], "since": times[2]}
+    ends = [_instant(lake.now - timedelta(hours=1, minutes=minutes)) for minutes in (3, 2, 1)]
+    for end, confirmed in zip(ends, ("skipped", "skipped", "success"), strict=True):
+        run_id = airflow.operator.trigger("drift_report", until=end, **reference)
+        assert airflow.succeeded("drift_report", run_id)["confirm"] == confirmed
+
+    run_id = airflow.by_asset("retrain_router")
+    assert airflow.succeeded("retrain_router", run_id) == {"pairs": "success", "train": "success"}
+    version = airflow.operator.result("retrain_router", run_id, task_id="train")
+    router = airflow.stack.layout.offline["models"] / "router"
+    assert json.loads((router / "candidates" / f"{version}.json").read_text(encoding="utf-8"))["fit"]
+    assert promoted(router) is None
+
+
+def _instant(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_prices_are_refreshed_and_what_came_before_its_price_is_charged(airflow: Running, lake: Lake) -> None:
+    states = airflow.succeeded("refresh_prices", lake.started["refresh_prices"])
+    assert set(states.values()) == {"success"}
+    with psycopg.connect(airflow.stack.layout.dsn("analyst")) as ledger:
+        found = ledger.execute(
+            "SELECT price_status, cost_usd_pico FROM calls WHERE tenant_id = 'airflow-own'"
+        ).fetchall()
+    assert set(found) == {("priced", 3_000_000_000)}
+
+
+def test_old_texts_go_before_old_calls(airflow: Running, lake: Lake) -> None:
+    airflow.succeeded("retention", lake.started["retention"])
+    old = (lake.now - timedelta(days=OLD_DAYS)).strftime("%Y-%m-%d")
+    left = {path.parts[-3] for path in airflow.stack.layout.lake.glob(f"*/*/day={old}")}
+    assert left == {"calls"}
+    assert list(airflow.stack.layout.lake.glob(f"texts/*/day={lake.now:%Y-%m-%d}/*.parquet"))
+
+
+def test_the_online_store_is_filled_again(airflow: Running, lake: Lake) -> None:
+    airflow.succeeded("materialize_features", lake.started["materialize_features"])
+
+
+def test_a_week_is_filled_back_by_seven_runs(airflow: Running, week: int) -> None:
+    def states() -> list[str]:
+        return [one["state"] for one in airflow.runs("backfill", "backfill")]
+
+    airflow.stack.wait_until(lambda: states() == ["success"] * 7, f"backfill {week}", within_s=400)
+
+
+@pytest.fixture(scope="module")
+def week(airflow: Running) -> int:
+    """Begun before the first test: seven runs, one after the other, beside all that follows."""
     end = datetime.now(UTC).replace(hour=2, minute=0, second=0, microsecond=0)
     body = {
         "dag_id": "backfill",
@@ -181,52 +336,42 @@ def test_a_week_is_filled_back_by_seven_runs(airflow: Running) -> None:
         "reprocess_behavior": "none",
         "max_active_runs": 1,
     }
-    backfill_id = airflow.operator.ask("POST", "/api/v2/backfills", body=body)["id"]
-
-    def runs() -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = airflow.operator.ask("GET", "/api/v2/dags/backfill/dagRuns?run_type=backfill")[
-            "dag_runs"
-        ]
-        return [one for one in found if one["run_type"] == "backfill"]
-
-    airflow.stack.wait_until(
-        lambda: [one["state"] for one in runs()] == ["success"] * 7, f"backfill {backfill_id}", within_s=400
-    )
+    return int(airflow.operator.ask("POST", "/api/v2/backfills", body=body)["id"])
 
 
-def _scheduler(airflow: Running, task_pid: int) -> int:
-    del task_pid
-    return airflow.stack.pid("scheduler")
-
-
-def _worker(airflow: Running, task_pid: int) -> int:
-    """The process above the task's own, which is above the command."""
-    del airflow
-    return _parent(_parent(task_pid))
-
-
-@pytest.mark.parametrize("victim", [_scheduler, _worker], ids=["scheduler", "worker"])
-def test_what_is_killed_while_a_dataset_is_built_changes_nothing_of_it(
-    airflow: Running, lake: str, victim: Callable[[Running, int], int]
-) -> None:
+def test_what_is_killed_while_datasets_are_built_changes_nothing_of_them(airflow: Running, lake: Lake) -> None:
     expected = airflow.version(airflow.done("finetune_dataset", recipe="live"))
-    # Another name, so that there is something to build; its rows are the same.
-    name = f"killed-{uuid.uuid4().hex[:8]}"
-    recipes = airflow.stack.layout.offline["recipes"]
-    (recipes / f"{name}.toml").write_text(RECIPE.replace('"live"', f'"{name}"'), encoding="utf-8")
-    run_id = airflow.operator.trigger("finetune_dataset", recipe=name)
-    command = _command(airflow, f"{name}.toml")
-    os.kill(victim(airflow, command), signal.SIGKILL)
-    airflow.stack.wait_until(lambda: not Path(f"/proc/{command}").exists(), "the command to end with its worker")
+    # Two DAGs, so that the one is tried again while the other is killed.
+    one_dag, one_run, command = _begun(airflow, "finetune_dataset")
+    os.kill(_parent(_parent(command)), signal.SIGKILL)  # the worker: above the task's own process, above the command
+    _ends(airflow, command)
+    other_dag, other_run, command = _begun(airflow, "eval_dataset")
+    os.kill(airflow.stack.pid("scheduler"), signal.SIGKILL)
+    _ends(airflow, command)
 
-    assert airflow.operator.wait("finetune_dataset", run_id, within_s=400)["state"] == "success"
-    [build] = [one for one in airflow.operator.tasks("finetune_dataset", run_id) if one["task_id"] == "build"]
-    assert build["try_number"] == 2
-    datasets = airflow.stack.layout.offline["datasets"]
-    assert _rows(datasets, airflow.version(run_id)) == _rows(datasets, expected)
-    assert lake
+    for dag_id, run_id in ((one_dag, one_run), (other_dag, other_run)):
+        airflow.succeeded(dag_id, run_id)
+        [build] = [one for one in airflow.operator.tasks(dag_id, run_id) if one["task_id"] == "build"]
+        assert build["try_number"] >= 2
+        made = airflow.operator.result(dag_id, run_id, task_id="build")
+        datasets = airflow.stack.layout.offline["datasets"]
+        assert _rows(datasets, made) == _rows(datasets, expected)
+    assert lake.started
     airflow.stack.wait_until(lambda: airflow.stack.stack.ready("scheduler"), "the scheduler to be back")
     assert _orphans() == []
+
+
+def _begun(airflow: Running, dag_id: str) -> tuple[str, str, int]:
+    """DAG, run and command of a build under another name, so that there is something to do; its rows are the same."""
+    name = f"killed-{uuid.uuid4().hex[:8]}"
+    recipe = airflow.stack.layout.offline["recipes"] / f"{name}.toml"
+    recipe.write_text(RECIPE.replace('"live"', f'"{name}"'), encoding="utf-8")
+    run_id = airflow.operator.trigger(dag_id, recipe=name)
+    return dag_id, run_id, _command(airflow, recipe.name)
+
+
+def _ends(airflow: Running, command: int) -> None:
+    airflow.stack.wait_until(lambda: not Path(f"/proc/{command}").exists(), "the command to end with its worker")
 
 
 def _command(airflow: Running, recipe: str) -> int:

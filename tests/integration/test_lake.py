@@ -55,7 +55,7 @@ def send(stack: RunningStack, path: str) -> None:
 def test_the_lake_equals_the_ledger_through_a_kill_and_holds_consented_texts_only(
     stack: RunningStack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stack.layout.consent.write_text("[tenants.lake-yes]\ncapture_texts = true\n")
+    stack.allow_texts("lake-yes")
     send(stack, write(tmp_path, "a.jsonl", lines(*captured(0, 140))))
     assert "70 records of tenant 'lake-no' were sent without texts" in capsys.readouterr().err
     stack.kill("archive")
