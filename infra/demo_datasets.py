@@ -19,6 +19,7 @@ from infra.airflow_client import Airflow, Refused
 from infra.local.layout import Layout
 from infra.local.place import layout_of
 from infra.local.stack import NotReady, Stack
+from ledger.lake.consent import ConsentFile
 from ledger.lake.progress import read_progress
 from tokenledger.records.topics import PRICED, RAW
 
@@ -27,11 +28,7 @@ _CAUGHT_UP_WITHIN_S = 240
 _RUN_WITHIN_S = 600
 _KNOWN_WITHIN_S = 120
 _HASH_SHOWN = 16
-CONSENT = f"""
-# Written by `make demo-datasets`: the recorded traffic's tenant allows its texts to be kept.
-[tenants.{_TENANT}]
-capture_texts = true
-"""
+_FOLLOWED_WITHIN_S = 60.0
 RECIPES = {
     "eval": f"""\
 name = "demo-eval"
@@ -105,10 +102,13 @@ class Demo:
 
     def _write_what_people_would(self) -> None:
         """Consent and recipes; what is there already is left alone."""
-        consent = self._layout.consent
-        if f"[tenants.{_TENANT}]" not in consent.read_text(encoding="utf-8"):
-            with consent.open("a", encoding="utf-8") as file:
-                file.write(CONSENT)
+        self._command("tenants", "set", _TENANT, "--capture-consent", "yes", "--reason", "the demo's own tenant")
+        deadline = time.monotonic() + _FOLLOWED_WITHIN_S
+        while not ConsentFile(self._layout.consent).now().allows(_TENANT):
+            if time.monotonic() > deadline:
+                message = f"{self._layout.consent} does not follow the ledger; see the log of `archive`"
+                raise TimeoutError(message)
+            time.sleep(0.1)
         folder = self._layout.offline["recipes"]
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in RECIPES.items():

@@ -141,6 +141,8 @@ def state(connection: Connection, stated: Iterable[Tenant], *, reason: str) -> l
 def _checked(one: Tenant) -> Tenant:
     if not one.tenant_id.strip():
         raise TenantError("a tenant has no id; its credential's tenant id would be right")
+    if not one.tenant_id.isprintable():
+        raise TenantError(f"tenant {one.tenant_id!a}: control characters; a printable id would be right")
     if one.time_zone not in available_timezones():
         raise TenantError(f"tenant {one.tenant_id}: no time zone {one.time_zone!r}; an IANA name such as Europe/Berlin")
     return one

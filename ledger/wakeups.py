@@ -9,10 +9,16 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Self
 
+import psycopg
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
 
+from ledger.database import Connection, TooPowerfulError, connect
+from ledger.settings import Settings
 from tokenledger.records.topics import CONFIGURATION, Topic
 
+LOOK_EVERY_S: Final = 10.0
+"""The longest time to a look where no wake-up comes: Debezium does not run, or the broker is away."""
+_AGAIN_AFTER_S: Final = 2.0
 _AT_ONCE: Final = 10_000
 """An imported catalogue is thousands of rows; all of them are one wake-up."""
 _SLICE_S: Final = 0.25
@@ -64,3 +70,29 @@ class Wakeups:
             time.sleep(within_s)
             return False
         return some
+
+
+def follow(
+    settings: Settings,
+    look: Callable[[Connection], None],
+    *,
+    application: str,
+    stopped: Callable[[], bool],
+    failed: Callable[[str], None],
+) -> None:
+    """Look once, and again whenever something may have changed, until stopped.
+
+    A look that raises ValueError, and Postgres being away, are told and tried again.
+    """
+    with Wakeups(settings.kafka_bootstrap) as wakeups:
+        while not stopped():
+            try:
+                with connect(settings, application=application) as connection:
+                    # Before the first wait: what came while there was no connection woke nobody.
+                    look(connection)
+                    while not stopped():
+                        wakeups.wait(LOOK_EVERY_S, stopped=stopped)
+                        look(connection)
+            except (psycopg.Error, TooPowerfulError, ValueError) as error:
+                failed(str(error).strip())
+                wakeups.wait(_AGAIN_AFTER_S, stopped=stopped)

@@ -178,7 +178,7 @@ class Layout:
 
     @property
     def consent(self) -> Path:
-        """Which tenants allow texts to be kept: made once, then the owner's to edit; the archive reads it again."""
+        """Which tenants allow texts to be kept: the archive writes it from the ledger's tenants."""
         return self.root / "consent.toml"
 
     @property

@@ -145,7 +145,7 @@ class Stack:
             self.say(f"gateway       configuration made: {self.layout.gateway_config}")
         preparation.router_policy(self.layout)
         if preparation.consent(self.layout):
-            self.say(f"archive       nobody's texts are kept until they allow it: {self.layout.consent}")
+            self.say("archive       nobody's texts are kept until they allow it: tokenledger tenants set --help")
         preparation.flink_libraries(self.layout, machine)
         if preparation.kafka_storage(self.layout, machine):
             self.say("kafka         storage formatted")

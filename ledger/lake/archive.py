@@ -7,7 +7,8 @@ and doubles nothing. A full disk stops the line; it goes on when there is room.
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import PurePosixPath
 from typing import Final
@@ -18,6 +19,7 @@ from ledger.ending import Stop, run_supervised
 from ledger.kafka import KafkaSide, TopicFacts, is_record
 from ledger.lake import files
 from ledger.lake.consent import Consent, ConsentFile
+from ledger.lake.consenting import Consenting
 from ledger.lake.erasures import read_erasures
 from ledger.lake.held import Held
 from ledger.lake.layout import CALLS, TEXTS, file_name
@@ -48,6 +50,7 @@ log = logger("ledger.lake.archive")
 _BATCH_RECORDS: Final = 2_000
 _BATCH_WAIT_MS: Final = 200
 _LONGEST_PAUSE_S: Final = 5.0
+_CONSENT_WITHIN_S: Final = 10.0
 Places = tuple[str, int]
 
 
@@ -254,10 +257,24 @@ def _made(name: str) -> Recogniser:
     return made
 
 
+@contextmanager
+def _consenting(settings: LakeSettings) -> Iterator[None]:
+    """The file of consent follows the ledger meanwhile, if it is to."""
+    if settings.tenants is None:
+        yield
+        return
+    following = Consenting(settings.tenants, settings.consent, say=log.info)
+    following.start(first_within_s=_CONSENT_WITHIN_S)
+    try:
+        yield
+    finally:
+        following.close()
+
+
 def run(settings: LakeSettings, stop: Stop) -> None:
     """Archive until asked to stop."""
     pulse = Pulse(limit_s=60.0)
-    with only_archive(settings.lake):
+    with only_archive(settings.lake), _consenting(settings):
         kafka = LakeKafka(settings.kafka_bootstrap)
         try:
             archive = Archive(settings, stop, pulse)

@@ -1,11 +1,15 @@
-"""Which tenants allow their prompts and answers to be kept: a file, made by the platform's owner; nobody by default.
+"""Which tenants allow their prompts and answers to be kept: a file with the ledger's tenants; nobody by default.
 
-The one place that knows where consent stands. A file that says something else than it should stops whoever reads it:
-nothing is kept by mistake, and nothing that may be kept is lost meanwhile.
+The archive writes it anew when a tenant's consent changes (`following`); gateways and `tokenledger send` read it too. A
+file that says something else than it should stops whoever reads it: nothing is kept by mistake, and nothing that may be
+kept is lost meanwhile.
 """
 
+import json
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -30,14 +34,19 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 NOBODY = Consent()
-EXAMPLE = """\
+_HEAD: Final = """\
 # Tenants that allow prompts and answers to be kept in the lake, redacted. A tenant that is not named allows nothing.
-# Read again whenever it changes.
-#
-# [tenants.acme]
-# capture_texts = true
+# Written from the ledger, over whatever is typed here: `tokenledger tenants set acme --capture-consent yes`.
 """
+EXAMPLE: Final = _HEAD
 """What a new stack begins with."""
+
+
+def rendered(allowing: Iterable[str]) -> str:
+    """The file for these tenants."""
+    # A printable text is quoted alike in JSON and TOML.
+    tables = (f"\n[tenants.{json.dumps(one, ensure_ascii=False)}]\ncapture_texts = true\n" for one in sorted(allowing))
+    return _HEAD + "".join(tables)
 
 
 def parse_consent(text: str, *, name: str) -> Consent:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ledger.settings import Settings
+
 _STACK: Final = ".local/stack"
 
 
@@ -18,6 +20,8 @@ class LakeSettings:
     """The lake's root."""
     consent: Path
     """Which tenants allow capture."""
+    tenants: Settings | None
+    """Where the ledger's tenants are, as role `archive`; None leaves the file to whoever keeps it."""
     user_key: Path
     """The key that stands behind users' hashes."""
     metrics_port: int | None
@@ -42,6 +46,7 @@ class LakeSettings:
             kafka_bootstrap=environment.get("TOKENLEDGER_KAFKA_BOOTSTRAP", "127.0.0.1:29092"),
             lake=Path(environment.get("TOKENLEDGER_LAKE") or root / "data" / "lake"),
             consent=Path(environment.get("TOKENLEDGER_CONSENT") or root / "consent.toml"),
+            tenants=_tenants(environment),
             user_key=Path(environment.get("TOKENLEDGER_LAKE_USER_KEY") or secrets / "lake-user-key"),
             metrics_port=int(port) if port else None,
             flush_ms=int(environment.get("TOKENLEDGER_LAKE_FLUSH_MS", "30000")),
@@ -49,3 +54,9 @@ class LakeSettings:
             flush_bytes=int(environment.get("TOKENLEDGER_LAKE_FLUSH_BYTES", str(64 << 20))),
             recognisers=tuple(name.strip() for name in named.split(",") if name.strip()),
         )
+
+
+def _tenants(environment: Mapping[str, str]) -> Settings | None:
+    if environment.get("TOKENLEDGER_CONSENT_OF", "file") != "ledger":
+        return None
+    return Settings.from_environment(environment, user="archive")

@@ -12,14 +12,12 @@ from typing import Final
 
 import psycopg
 
-from ledger.database import Connection, TooPowerfulError, connect
+from ledger.database import Connection, connect
 from ledger.prices import store
 from ledger.settings import Settings
-from ledger.wakeups import Wakeups
+from ledger.wakeups import follow
 from tokenledger.process import Context
 
-LOOK_EVERY_S: Final = 10.0
-"""The longest time to a look where no wake-up comes: Debezium does not run, or the broker is away."""
 _FIRST_WITHIN_S: Final = 60.0
 _AGAIN_AFTER_S: Final = 2.0
 _APPLICATION: Final = "tokenledger-prices"
@@ -79,19 +77,13 @@ class Following:
         self._stop.set()
 
     def _follow(self) -> None:
-        with Wakeups(self._settings.kafka_bootstrap) as wakeups:
-            while not self._stop.is_set():
-                try:
-                    with connect(self._settings, application=_APPLICATION) as connection:
-                        # Before the first wait: what came while there was no connection woke nobody.
-                        self._look(connection)
-                        while not self._stop.is_set():
-                            wakeups.wait(LOOK_EVERY_S, stopped=self._stop.is_set)
-                            self._look(connection)
-                except (psycopg.Error, TooPowerfulError, ValueError) as error:
-                    # A book that cannot be built is as bad as none: the one at work is right until somebody looks.
-                    self._say(f"the price book stays at change {self._change_no}: {str(error).strip()}")
-                    wakeups.wait(_AGAIN_AFTER_S, stopped=self._stop.is_set)
+        follow(
+            self._settings, self._look, application=_APPLICATION, stopped=self._stop.is_set, failed=self._not_followed
+        )
+
+    def _not_followed(self, why: str) -> None:
+        # A book that cannot be built is as bad as none: the one at work is right until somebody looks.
+        self._say(f"the price book stays at change {self._change_no}: {why}")
 
     def _look(self, connection: Connection) -> None:
         if store.newest(connection) != self._change_no:

@@ -18,10 +18,6 @@ from infra.local.place import claim_free_ports, layout_of
 from infra.local.readiness import flink
 from infra.local.stack import Stack
 from ledger.lake.consent import ConsentFile
-from ledger.database import connect
-from ledger.lake.consent import ConsentFile
-from ledger.settings import Settings
-from ledger.tenants import Tenant, state
 from tests.integration.redis_server import RedisServer, running_redis
 
 HEALTHY_WITHIN_S = 120.0
@@ -85,15 +81,6 @@ class RunningStack:
             self.tokenledger("tenants", "set", tenant, "--capture-consent", "yes", "--reason", "a test")
         file = ConsentFile(self.layout.consent)
         self.wait_until(lambda: all(map(file.now().allows, tenants)), "the consent of tenants to be followed")
-
-    def allow_texts(self, *tenant_ids: str) -> None:
-        """These tenants' texts may be kept, and the archive knows."""
-        settings = Settings.from_environment(self.layout.client_environment(), user="keeper")
-        with connect(settings, application="test") as keeper:
-            stated = [Tenant(tenant_id=name, capture_consent=True) for name in tenant_ids]
-            state(keeper, stated, reason="a test")
-        file = ConsentFile(self.layout.consent)
-        self.wait_until(lambda: all(map(file.now().allows, tenant_ids)), f"{tenant_ids} to be in the file of consent")
 
     def healthy(self) -> bool:
         """Every program runs and does its work."""

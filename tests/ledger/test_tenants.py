@@ -58,6 +58,7 @@ def test_every_statement_has_a_number_that_grows(keeper: Connection) -> None:
     [
         (Tenant(tenant_id="acme", time_zone="Europe/Berln"), "why", "no time zone 'Europe/Berln'; an IANA name"),
         (Tenant(tenant_id=" "), "why", "has no id"),
+        (Tenant(tenant_id="acme\x7f"), "why", "control characters"),
         (BERLIN, " ", "has no reason"),
     ],
 )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
+from ledger import wakeups
 from ledger.database import connect
 from ledger.prices import following, store
 from ledger.prices.changes import RATE, Plan
@@ -32,7 +33,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def followed(server: Server, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Following]:
-    monkeypatch.setattr(following, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(wakeups, "LOOK_EVERY_S", 0.05)
     one = Following(server.settings(database, user="pricing"), say=lambda _: None)
     one.start()
     yield one
