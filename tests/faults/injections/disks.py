@@ -6,12 +6,15 @@ import os
 import signal
 import threading
 import time
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from infra.local.layout import HOST
 from tests.faults.disk import cut, fill, off_and_on
 from tests.faults.fault import NotInjected
-from tests.faults.injections.making import children, lives, made, since
+from tests.faults.injections.making import children, kill, lives, made, since
 
 if TYPE_CHECKING:
     import random
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.faults.fault import Disk, Injected, Site
 
-_USERS: Final = {"postgres": "postgres", "kafka": "kafka", "outbox": "gateway"}
+_USERS: Final = {"postgres": "postgres", "kafka": "kafka"}
 """Disk → the program that writes to it."""
 _FULL_S: Final = (10.0, 25.0)
 _DARK_S: Final = (1.0, 5.0)
@@ -71,6 +74,49 @@ class FillDisk:
             fill(ballast)
         message = f"{self.disk}: the disk was full for {_NOTICED_WITHIN_S:.0f} s and {log.name} has no {_COMPLAINT!r}"
         raise NotInjected(message)
+
+
+@dataclass(frozen=True, slots=True)
+class FillOutbox:
+    """The gateway starts anew on an outbox without a free block: it must take no call until it is freed.
+
+    What a running gateway promised room for before is prepared room, which a full disk does not take back.
+    """
+
+    name: str = "disk_full_outbox"
+    code: str = "F9"
+
+    def inject(self, site: Site, dice: random.Random) -> Injected:
+        """Fill, kill -9 the gateway, see that it refuses, free; it takes calls when this returns."""
+        disk, pid, began_ns = _disk(site, "outbox"), site.pid("gateway"), time.time_ns()
+        ballast = disk.mount / "ballast"
+        try:
+            filled_bytes = fill(ballast)
+            kill(pid)
+            ends_s, said = time.monotonic() + dice.uniform(*_FULL_S), set()
+            while time.monotonic() < ends_s:
+                said.add(_answer(site))
+                time.sleep(0.2)
+        finally:
+            ballast.unlink(missing_ok=True)
+        assert "200" not in said, "the gateway says it takes calls, and its outbox has no room for one"
+        took_s = site.healed("gateway")
+        detail = (
+            f"{filled_bytes >> 20} MiB of ballast, kill -9 {pid}; /readyz said {', '.join(sorted(said))} meanwhile;"
+            f" ready {took_s:.1f} s after the disk was freed"
+        )
+        return made(self, "outbox", began_ns, detail)
+
+
+def _answer(site: Site) -> str:
+    """What the gateway says to who asks whether it takes calls."""
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{site.layout.ports.gateway}/readyz", timeout=2) as reply:
+            return str(reply.status)
+    except urllib.error.HTTPError as error:
+        return str(error.code)
+    except OSError:
+        return "nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +175,7 @@ def _disk(site: Site, name: str) -> Disk:
 DISKS = (
     FillDisk("postgres"),
     FillDisk("kafka"),
-    FillDisk("outbox"),
+    FillOutbox(),
     CutPower("postgres"),
     CutPower("kafka"),
 )
