@@ -1,8 +1,10 @@
 """The lake: rows a second and bytes a call beside pyarrow writing the same table, reading back, and redaction.
 
-Run: `uv run python -m benchmarks.lake [CALLS]`. CPU seconds, not wall time; every ratio is measured in this run.
+Run: `uv run python -m benchmarks.lake [CALLS]`; 0 calls: redaction alone, with the recognisers that
+`TOKENLEDGER_LAKE_RECOGNISERS` names. CPU seconds, not wall time; every ratio is measured in this run.
 """
 
+import os
 import sys
 import tempfile
 import time
@@ -19,7 +21,9 @@ from ledger.lake.erasures import Erased
 from ledger.lake.held import Held
 from ledger.lake.layout import CALLS, file_name
 from ledger.lake.redaction import Redactor
+from ledger.lake.redaction.naming import recogniser
 from ledger.lake.schema import PlacedCall
+from ledger.lake.settings import LakeSettings
 from ledger.lake.taking import take_call
 from ledger.lake.users import Users
 from tokenledger.process import default_context, process
@@ -132,16 +136,21 @@ def _found() -> None:
     from tests.ledger.lake.labelled import labelled, scores
 
     texts = labelled()
-    print(f"\n{len(texts)} labelled texts\n\n| entity | marked | recall | precision |\n|---|---|---|---|")
-    for entity, score in scores(Redactor(), texts).items():
+    settings = LakeSettings.from_environment(os.environ)
+    redactor = Redactor([recogniser(name) for name in settings.recognisers])
+    beside = f", patterns and {', '.join(settings.recognisers)}" if settings.recognisers else ""
+    print(f"\n{len(texts)} labelled texts{beside}\n\n| entity | marked | recall | precision |\n|---|---|---|---|")
+    for entity, score in scores(redactor, texts).items():
         precision = f"{score.precision:.2f}" if score.found else "none found"
         print(f"| {entity} | {score.marked} | {score.recall:.2f} | {precision} |")
 
 
 def main() -> None:
     """Print the tables."""
-    _lake(int(sys.argv[1]) if len(sys.argv) > 1 else 200_000)
-    _redaction()
+    calls = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
+    if calls:
+        _lake(calls)
+        _redaction()
     _found()
 
 
