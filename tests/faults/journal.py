@@ -114,7 +114,7 @@ def expected(journal: Journal, log: Iterable[Logged]) -> Expected:
     reused = {name for names in replies.values() if len(names) > 1 for name in names}
     calls = {name: _call(journal, records, outcomes, is_reused=name in reused) for name, records in told.items()}
     lost = [ack for ack in journal.acks if places.get((ack.partition, ack.offset)) != ack.n]
-    return Expected(calls, rejected, dict(outcomes), lost)
+    return Expected(calls, rejected, {name: count for name, count in outcomes.items() if count}, lost)
 
 
 def _call(journal: Journal, records: dict[int, list[Logged]], outcomes: Counter[str], *, is_reused: bool) -> Call:

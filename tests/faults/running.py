@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+import psycopg
 
 from tests.faults.fault import Fault, Injected, NotHealed, NotInjected, Site
 from tests.faults.operations import EDIT, REPRICE, Did, RetryError, performed
@@ -23,6 +24,7 @@ RECOVERED_WITHIN_S: Final = 180.0
 _BETWEEN_S: Final = (2.0, 6.0)
 _TOGETHER_WITHIN_S: Final = 2.0
 _REST_WITHIN_S: Final = 1_800.0
+_TRIES, _TRY_AGAIN_AFTER_S = 3, 5.0
 
 
 class Met(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,12 +106,19 @@ class Runner:
     def _inject(self, fault: Fault, number: int) -> Injected:
         # Faults at once begin within a second or two of each other; an operation is under way when its fault comes.
         time.sleep(self.dice.uniform(0, _TOGETHER_WITHIN_S) if number else self.dice.uniform(0.2, 1.5))
+        for _ in range(_TRIES - 1):
+            try:
+                return fault.inject(self.site, self.dice)
+            except (NotInjected, psycopg.Error, OSError) as error:
+                # What was to be hit may just have been restarting, of the fault before or of the one at its side.
+                self.site.say(f"  once more: {error}")
+                time.sleep(_TRY_AGAIN_AFTER_S)
         return fault.inject(self.site, self.dice)
 
     def _result(self, future: Future[Any]) -> Any:
         try:
             return future.result()
-        except (NotInjected, NotHealed, RetryError) as error:
+        except (NotInjected, NotHealed, RetryError, AssertionError, psycopg.Error, OSError) as error:
             self.outcome.failed.append(f"{type(error).__name__}: {error}")
             self.site.say(f"  FAILED {type(error).__name__}: {error}")
             return None

@@ -24,9 +24,13 @@ _COMPOUND: Final = (
     ("kill_postmaster", "kill_producer"),
     ("kill_taskmanager", "kill_postmaster"),
     ("kill_broker", "kill_postmaster"),
-    ("terminate_writer_in_commit", "kill_broker"),
+    ("refused_postgres", "kill_jobmanager"),
+    ("lock_ledger", "kill_broker"),
+    ("pause_postgres", "kill_broker"),
+    ("pause_jobmanager", "kill_producer"),
+    ("silent_producers", "kill_writer"),
 )
-_NEEDS: Final = {"gateway", "shipper", "archive", "pusher"}
+_NEEDS: Final = {"gateway", "shipper", "archive", "pusher", "outbox"}
 """Programs that carry none of this traffic."""
 
 
