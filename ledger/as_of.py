@@ -4,6 +4,7 @@ Postings and lines are only added to, each with the instant it was posted, so an
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -31,14 +32,22 @@ _DIMENSIONS: Final = {
 DIMENSIONS: Final = tuple(_DIMENSIONS)
 """What these tables can be grouped by: what postings keep, which is less than what calls say."""
 
+# The roll-ups up to their watermark, and what was posted between it and the instant: added where the instant is later,
+# taken off where it is earlier. An answer about yesterday reads what was posted since, not the books from the start.
 _TABLE: Final = sql.SQL("""
 SELECT {groups}, sum(calls)::bigint, sum(incomplete_calls)::bigint, sum(amount_usd_pico)::numeric(38, 0)
 FROM (
-    SELECT dim_no, charged_at_us / 900000000 AS bucket_no, calls::bigint, incomplete_calls::bigint,
-        0::bigint AS amount_usd_pico
-    FROM postings WHERE posted_at_us <= %(until)s
+    SELECT dim_no, bucket_no::bigint, calls, incomplete_calls, amount_usd_pico FROM rollups_15m
     UNION ALL
-    SELECT dim_no, bucket_no::bigint, 0, 0, amount_usd_pico FROM lines WHERE posted_at_us <= %(until)s
+    SELECT dim_no, charged_at_us / 900000000, sign * calls, sign * incomplete_calls, 0
+    FROM postings, LATERAL (SELECT CASE WHEN posted_at_us > %(until)s THEN -1 ELSE 1 END AS sign) AS side
+    WHERE posted_at_us > (SELECT least(posted_at_us, %(until)s) FROM compaction)
+        AND posted_at_us <= (SELECT greatest(posted_at_us, %(until)s) FROM compaction)
+    UNION ALL
+    SELECT dim_no, bucket_no, 0, 0, CASE WHEN posted_at_us > %(until)s THEN -1 ELSE 1 END * amount_usd_pico
+    FROM lines
+    WHERE posted_at_us > (SELECT least(posted_at_us, %(until)s) FROM compaction)
+        AND posted_at_us <= (SELECT greatest(posted_at_us, %(until)s) FROM compaction)
 ) AS posted
 JOIN dimensions d USING (dim_no)
 GROUP BY {groups}
@@ -55,11 +64,23 @@ FROM (
     SELECT lines.dim_no, lines.bucket_no::bigint, cause, 0, 0, amount_usd_pico
     FROM lines JOIN postings USING (posting_id, posted_at_us)
     WHERE lines.posted_at_us > %(since)s AND lines.posted_at_us <= %(until)s
+        -- Said of both: from one side alone the planner learns nothing of the other's months.
+        AND postings.posted_at_us > %(since)s AND postings.posted_at_us <= %(until)s
 ) AS posted
 JOIN dimensions d USING (dim_no)
 GROUP BY {groups}, cause
 HAVING sum(calls) <> 0 OR sum(amount_usd_pico) <> 0 OR sum(incomplete_calls) <> 0
 """)
+
+
+_BEGIN: Final = """
+    SELECT begin_us FROM (
+        SELECT (extract(epoch FROM min(to_date(right(c.relname, 6), 'YYYYMM'))::timestamp AT TIME ZONE 'UTC') * 1000000
+            )::bigint AS begin_us
+        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'postings'::regclass
+    ) AS kept
+    WHERE EXISTS (SELECT FROM batches WHERE posted_at_us < begin_us)
+"""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +105,7 @@ class Change(Standing, frozen=True, kw_only=True):
 
 def standing(connection: Connection, *, by: Sequence[str], until_us: int) -> list[Standing]:
     """The cost table of everything posted up to an instant, dearest first. Raises ValueError for a dimension."""
+    _refuse_dropped(connection, until_us)
     rows = connection.execute(_TABLE.format(groups=_groups(by)), {"until": until_us})
     found = [
         Standing(group=tuple(row[: len(by)]), calls=row[-3], incomplete_calls=row[-2], known_cost_usd_pico=int(row[-1]))
@@ -94,6 +116,7 @@ def standing(connection: Connection, *, by: Sequence[str], until_us: int) -> lis
 
 def changes(connection: Connection, *, by: Sequence[str], since_us: int, until_us: int) -> list[Change]:
     """What was posted after one instant and up to another, the largest first; adds up to the difference of the two."""
+    _refuse_dropped(connection, since_us)
     rows = connection.execute(_CHANGES.format(groups=_groups(by)), {"since": since_us, "until": until_us})
     found = [
         Change(
@@ -103,6 +126,15 @@ def changes(connection: Connection, *, by: Sequence[str], since_us: int, until_u
         for row in rows
     ]  # fmt: skip
     return sorted(found, key=lambda one: (-abs(one.known_cost_usd_pico), one.group, one.cause))
+
+
+def _refuse_dropped(connection: Connection, at_us: int) -> None:
+    """What was posted after an instant must still be there."""
+    row = connection.execute(_BEGIN).fetchone()
+    if row is not None and at_us < row[0] - 1:
+        begin = datetime.fromtimestamp(row[0] // 1_000_000, UTC)
+        message = f"costs: the books before {begin:%Y-%m-%d} were dropped; they can be asked as of that day or later"
+        raise ValueError(message)
 
 
 def _groups(by: Sequence[str]) -> sql.Composed:

@@ -54,6 +54,15 @@ def posted_at(books: Books) -> list[int]:
     return [row[0] for row in books.all("SELECT DISTINCT posted_at_us FROM postings ORDER BY 1")]
 
 
+def test_what_is_folded_changes_no_answer(told: Books) -> None:
+    instants = (0, *posted_at(told), NOW_US + 2 * HOUR_US)
+    before = [standing(told.connection, by=BY, until_us=at_us) for at_us in instants]
+    assert compact(told.connection, batches=1)
+    assert [standing(told.connection, by=BY, until_us=at_us) for at_us in instants] == before
+    assert compact(told.connection)
+    assert [standing(told.connection, by=BY, until_us=at_us) for at_us in instants] == before
+
+
 def test_the_books_as_of_an_instant_say_what_they_said(told: Books) -> None:
     first, second = posted_at(told)
     [then] = standing(told.connection, by=BY, until_us=first)

@@ -1,7 +1,9 @@
 """Old months of postings and lines are dropped; what is kept still adds up, and a difference in it is still found."""
 
 import psycopg
+import pytest
 
+from ledger.as_of import changes, standing
 from ledger.compact import compact
 from ledger.private_postgres import Server
 from ledger.verify import report, verify
@@ -59,3 +61,19 @@ def test_after_every_month_is_dropped_calls_and_roll_ups_still_agree(
     _drop(server, database, "lines_202510", "postings_202510", "lines_202511", "postings_202511")
     assert verify(books.connection, None) == []
     assert books.all("SELECT sum(amount_usd_pico)::bigint FROM rollups") == [(540_000,)]
+
+
+def test_the_books_are_asked_as_of_an_instant_that_is_kept_and_refused_before(
+    server: Server, database: str, books: Books
+) -> None:
+    _two_months(books)
+    last = books.all("SELECT max(posted_at_us) FROM postings")[0][0]
+    november = 1_761_955_200_000_000  # 2025-11-01T00:00:00Z
+    before = [standing(books.connection, by=("tenant",), until_us=at_us) for at_us in (november, last)]
+    _drop(server, database, "lines_202510", "postings_202510")
+    assert [standing(books.connection, by=("tenant",), until_us=at_us) for at_us in (november, last)] == before
+    assert [(one.calls, one.known_cost_usd_pico) for one in before[0]] == [(2, 440_000)]
+    with pytest.raises(ValueError, match="the books before 2025-11-01 were dropped"):
+        standing(books.connection, by=("tenant",), until_us=november - 2)
+    with pytest.raises(ValueError, match="the books before 2025-11-01 were dropped"):
+        changes(books.connection, by=("tenant",), since_us=november - 2, until_us=last)
