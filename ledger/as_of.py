@@ -54,18 +54,28 @@ GROUP BY {groups}
 HAVING sum(calls) <> 0 OR sum(amount_usd_pico) <> 0
 """)
 _CHANGES: Final = sql.SQL("""
-SELECT {groups}, cause::text, sum(calls)::bigint, sum(incomplete_calls)::bigint,
-    sum(amount_usd_pico)::numeric(38, 0)
+WITH caused AS (
+    SELECT posting_id, posted_at_us, dim_no, charged_at_us / 900000000 AS bucket_no,
+        postings.calls::bigint, incomplete_calls::bigint,
+        CASE
+            WHEN run_no IS NOT NULL THEN kind || ' run ' || run_no
+            WHEN subject_kind = 'manual' THEN 'adjustment ' || subject_id
+            WHEN reverses_posting_id IS NOT NULL OR subject_id <> posting_id THEN 'superseded'
+            WHEN charged_at_us < %(since)s THEN 'late call'
+            ELSE 'new call'
+        END || CASE WHEN charge_class = 'correction' THEN ', correction' ELSE '' END AS cause
+    FROM postings
+    LEFT JOIN run_batches USING (posted_at_us)
+    LEFT JOIN repricing_runs USING (run_no)
+    WHERE posted_at_us > %(since)s AND posted_at_us <= %(until)s
+)
+SELECT {groups}, cause, sum(calls)::bigint, sum(incomplete_calls)::bigint, sum(amount_usd_pico)::numeric(38, 0)
 FROM (
-    SELECT dim_no, charged_at_us / 900000000 AS bucket_no, cause, calls::bigint, incomplete_calls::bigint,
-        0::bigint AS amount_usd_pico
-    FROM postings WHERE posted_at_us > %(since)s AND posted_at_us <= %(until)s
+    SELECT dim_no, bucket_no, cause, calls, incomplete_calls, 0::bigint AS amount_usd_pico FROM caused
     UNION ALL
     SELECT lines.dim_no, lines.bucket_no::bigint, cause, 0, 0, amount_usd_pico
-    FROM lines JOIN postings USING (posting_id, posted_at_us)
+    FROM lines JOIN caused USING (posting_id, posted_at_us)
     WHERE lines.posted_at_us > %(since)s AND lines.posted_at_us <= %(until)s
-        -- Said of both: from one side alone the planner learns nothing of the other's months.
-        AND postings.posted_at_us > %(since)s AND postings.posted_at_us <= %(until)s
 ) AS posted
 JOIN dimensions d USING (dim_no)
 GROUP BY {groups}, cause
@@ -100,7 +110,9 @@ class Change(Standing, frozen=True, kw_only=True):
     """What was posted to one group between two instants, by cause; figures are differences."""
 
     cause: str
-    """`charge`, `reversal`, `reprice`, `reread` or `correction`."""
+    """`new call`; `late call`, made before the first instant; `superseded`, by a record that counts more;
+    `reprice run 3`, `reread run 4`, `arrival run 5` (of a price); `adjustment 6`. To a closed month: the same with
+    `, correction`."""
 
 
 def standing(connection: Connection, *, by: Sequence[str], until_us: int) -> list[Standing]:

@@ -41,6 +41,25 @@ _OF_REJECTED: Final = {"tenant": "coalesce(tenant_id, '')"}
 """What of these is known of a record that could not be understood."""
 
 
+_ADJUSTED_TIME: Final = "to_timestamp(charged_at_us / 1e6) AT TIME ZONE 'UTC'"
+_OF_ADJUSTED: Final = {
+    "provider": "provider",
+    "model": "coalesce(model, '')",
+    "tenant": "tenant_id",
+    "project": "coalesce(project, '')",
+    "feature": "coalesce(feature, '')",
+    "cost_centre": "coalesce(cost_centre, '')",
+    "hour": f"to_char({_ADJUSTED_TIME}, 'YYYY-MM-DD HH24:00')",
+    "day": f"to_char({_ADJUSTED_TIME}, 'YYYY-MM-DD')",
+    "month": f"to_char({_ADJUSTED_TIME}, 'YYYY-MM')",
+}
+"""What of these is known of an amount that was posted by hand."""
+_ADJUSTED: Final = sql.SQL("""
+SELECT {groups}, sum(amount_usd_pico) FROM adjustments JOIN adjustment_postings USING (adjustment_no)
+GROUP BY {places}
+""")
+
+
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One group of calls."""
 
@@ -88,18 +107,21 @@ FROM calls GROUP BY {groups}
 def table(connection: Connection, *, by: Sequence[str] = ("provider", "model")) -> list[Row]:
     """Rows by these dimensions, dearest first. Raises ValueError for a dimension there is not.
 
-    A rejected record has at most a tenant: it stands in the group that says nothing else.
+    A rejected record has at most a tenant: it stands in the group that says nothing else. Adjustments are among the
+    amounts of their group, without calls.
     """
     unknown = [name for name in by if name not in _DIMENSIONS]
     if unknown or not by:
         message = f"costs: no dimension {', '.join(unknown) or '(none given)'}; there are {', '.join(DIMENSIONS)}"
         raise ValueError(message)
     rejected = _rejected(connection, by)
+    adjusted = _adjusted(connection, by)
     groups = sql.SQL(", ").join(sql.SQL(_DIMENSIONS[name]) for name in by)
     found = {}
     for row in connection.execute(_SUMS.format(groups=groups)):
         group = tuple(row[: len(by)])
         calls, input_tokens, output_tokens, cached, known, incomplete, odd = (int(value) for value in row[len(by) :])
+        known += adjusted.pop(group, 0)
         found[group] = Row(
             group=group,
             calls=calls,
@@ -112,7 +134,11 @@ def table(connection: Connection, *, by: Sequence[str] = ("provider", "model")) 
             rejected=rejected.pop(group, 0),
             anomalies=odd,
         )
-    rows = [*found.values(), *(_only_rejected(group, count) for group, count in rejected.items())]
+    without_calls = [
+        _without_calls(group, rejected=rejected.get(group, 0), known_cost_usd_pico=adjusted.get(group, 0))
+        for group in rejected.keys() | adjusted.keys()
+    ]
+    rows = [*found.values(), *without_calls]
     return sorted(rows, key=lambda row: (-row.known_cost_usd_pico, row.group))
 
 
@@ -125,16 +151,24 @@ def _rejected(connection: Connection, by: Sequence[str]) -> dict[tuple[str, ...]
     return {tuple(row[:-1]): int(row[-1]) for row in rows}
 
 
-def _only_rejected(group: tuple[str, ...], count: int) -> Row:
+def _adjusted(connection: Connection, by: Sequence[str]) -> dict[tuple[str, ...], int]:
+    """What was posted by hand, 10⁻¹² USD: money of no call."""
+    groups = sql.SQL(", ").join(sql.SQL(_OF_ADJUSTED.get(name, "''")) for name in by)
+    places = sql.SQL(", ").join(sql.Literal(place + 1) for place in range(len(by)))
+    rows = connection.execute(_ADJUSTED.format(groups=groups, places=places))
+    return {tuple(row[:-1]): int(row[-1]) for row in rows}
+
+
+def _without_calls(group: tuple[str, ...], *, rejected: int, known_cost_usd_pico: int) -> Row:
     return Row(
         group=group,
         calls=0,
         input_tokens=0,
         output_tokens=0,
         cache_read_tokens=0,
-        cost_usd_pico=0,
-        known_cost_usd_pico=0,
+        cost_usd_pico=known_cost_usd_pico,
+        known_cost_usd_pico=known_cost_usd_pico,
         incomplete_calls=0,
-        rejected=count,
+        rejected=rejected,
         anomalies=0,
     )

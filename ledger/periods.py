@@ -50,7 +50,7 @@ _CORRECTIONS: Final = """
         FROM periods
         WHERE tenant_id = %(tenant)s AND month = %(first)s::date
     ), posted AS (
-        SELECT posting_id, posted_at_us, calls, incomplete_calls,
+        SELECT posting_id, posted_at_us, postings.calls, incomplete_calls,
             CASE
                 WHEN run_no IS NOT NULL THEN kind || ' run ' || run_no
                 WHEN subject_kind = 'manual' THEN 'adjustment ' || subject_id

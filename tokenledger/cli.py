@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "router": ("tokenledger.commands.router", "train, judge and promote the router that picks a model tier"),
     "reconcile": ("tokenledger.commands.reconcile", "compare a provider's bill with the ledger, to the pico-dollar"),
     "periods": ("tokenledger.commands.periods", "close accounting months, and see what came after the close"),
+    "adjust": ("tokenledger.commands.adjust", "credits and charges that no call made: propose, approve, list"),
     "reprice": ("tokenledger.commands.reprice", "charge calls in the ledger by today's price book"),
     "reread": ("tokenledger.commands.reread", "read calls in the ledger again once a misreading was mended"),
     "verify": ("tokenledger.commands.verify", "prove that the ledger holds every record once and its sums agree"),

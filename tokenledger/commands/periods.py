@@ -1,9 +1,14 @@
-"""Accounting months: close one, and see what came after the close.
+"""Accounting months: close one, see what came after the close, and approve it.
 
   tokenledger periods close acme 2026-10 --reason "invoice 2026-10"
-  tokenledger periods list          what each came to then, now, and whether the close can still be given again
+  tokenledger periods list          what each came to then, what was added since, and whether the close still says so
+  tokenledger periods late          what was posted to closed months since, and whether somebody approved it
+  tokenledger periods approve acme 2026-10 --reason "late logs of 31 October"
 
-exit status: 0 done; 1 list: a closed month no longer answers as it did; 2 it could not be done.
+Months begin and end in the tenant's time zone (`tokenledger tenants`).
+
+exit status: 0 done; 1 list: a closed month no longer answers as it did, late: something awaits approval; 2 it could not
+be done.
 """
 
 import argparse
@@ -18,24 +23,31 @@ from rich.table import Table
 
 from ledger.bills.report import dollars
 from ledger.database import Connection, connect
-from ledger.periods import PeriodError, close, periods, sums
+from ledger.periods import PeriodError, approve, close, corrections, periods, sums
 from ledger.settings import Settings
 from tokenledger.commands.stack import environment
 
 _NOT_THE_SAME: Final = 1
+_AWAITS: Final = 1
 _FAILED: Final = 2
-_PLAIN_WIDTH: Final = 160
+_PLAIN_WIDTH: Final = 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `tokenledger periods` takes."""
-    does = parser.add_subparsers(metavar="close | list", required=True)
+    does = parser.add_subparsers(metavar="close | list | late | approve", required=True)
     shut = does.add_parser("close", help="close a month of a tenant")
     shut.add_argument("tenant", metavar="TENANT")
-    shut.add_argument("month", metavar="YYYY-MM", help="UTC")
+    shut.add_argument("month", metavar="YYYY-MM", help="in the tenant's time zone")
     shut.add_argument("--reason", required=True, help="why, for those who read the list")
     shut.set_defaults(does=_close)
     does.add_parser("list", help="every closed month, then and now").set_defaults(does=_list)
+    does.add_parser("late", help="what was posted to closed months since").set_defaults(does=_late)
+    yes = does.add_parser("approve", help="approve what was posted to a closed month since")
+    yes.add_argument("tenant", metavar="TENANT")
+    yes.add_argument("month", metavar="YYYY-MM")
+    yes.add_argument("--reason", required=True, help="why, for those who read the list")
+    yes.set_defaults(does=_approve)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -63,19 +75,53 @@ def _close(connection: Connection, options: argparse.Namespace) -> int:
 
 def _list(connection: Connection, _options: argparse.Namespace) -> int:
     table = Table("month", "tenant", "closed up to", "by", "why", box=box.SIMPLE_HEAD)
-    for heading in ("calls", "incomplete", "USD at the close", "posted since, USD", "again"):
+    for heading in ("calls", "incomplete", "USD at the close", "approved since, USD", "awaiting, USD", "again"):
         table.add_column(heading, justify="right")
     differ = 0
     for one in periods(connection):
         again = sums(connection, one.tenant_id, one.month, until_us=one.closed_at_us)
-        now = sums(connection, one.tenant_id, one.month)
+        since = corrections(connection, one.tenant_id, one.month)
         differ += again != one.closed
-        closed_at = datetime.fromtimestamp(one.closed_at_us / 1e6, UTC)
         table.add_row(
-            one.month, one.tenant_id, f"{closed_at:%Y-%m-%d %H:%M:%S}", one.closed_by, one.reason,
+            one.month, one.tenant_id, f"{_time(one.closed_at_us)} {one.time_zone}", one.closed_by, one.reason,
             str(one.closed.calls), str(one.closed.incomplete_calls), dollars(one.closed.known_cost_usd_pico),
-            dollars(now.known_cost_usd_pico - one.closed.known_cost_usd_pico),
+            dollars(sum(later.sums.known_cost_usd_pico for later in since if later.is_approved)),
+            dollars(sum(later.sums.known_cost_usd_pico for later in since if not later.is_approved)),
             "the same" if again == one.closed else "NOT THE SAME",
         )  # fmt: skip
-    Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH).print(table)
+    _print(table)
     return _NOT_THE_SAME if differ else 0
+
+
+def _late(connection: Connection, _options: argparse.Namespace) -> int:
+    table = Table("month", "tenant", "what", "posted", box=box.SIMPLE_HEAD)
+    for heading in ("calls", "incomplete", "USD", "state"):
+        table.add_column(heading, justify="right")
+    awaiting = 0
+    for one in periods(connection):
+        for later in corrections(connection, one.tenant_id, one.month):
+            awaiting += not later.is_approved
+            table.add_row(
+                one.month, one.tenant_id, later.what, f"{_time(later.first_us)} to {_time(later.last_us)}",
+                f"{later.sums.calls:+}", f"{later.sums.incomplete_calls:+}", dollars(later.sums.known_cost_usd_pico),
+                "approved" if later.is_approved else "awaits approval",
+            )  # fmt: skip
+    _print(table)
+    return _AWAITS if awaiting else 0
+
+
+def _approve(connection: Connection, options: argparse.Namespace) -> int:
+    total = approve(connection, options.tenant, options.month, reason=options.reason)
+    print(
+        f"{options.month} of {options.tenant}: corrections of {total.calls:+} calls, "
+        f"{dollars(total.known_cost_usd_pico)} USD, are approved; the close itself stays as it was"
+    )
+    return 0
+
+
+def _time(at_us: int) -> str:
+    return f"{datetime.fromtimestamp(at_us / 1e6, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _print(table: Table) -> None:
+    Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH).print(table)
