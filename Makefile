@@ -12,7 +12,7 @@ RUN = $(UV) run --no-sync
 STACK = $(RUN) python -m infra.local
 QUICK = -n 2 --dist loadfile -p no:schemathesis tests $(addprefix --ignore=tests/,fuzz conformance integration faults)
 SEED ?= 1
-MINUTES ?= 5
+MINUTES ?= 8
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,7 +36,7 @@ demo-datasets: ## recorded traffic, captured with consent, becomes datasets and 
 test: check ## everything that proves it, with real servers
 	@$(RUN) pytest -m slow $(QUICK)
 	@infra/local/setup.sh airflow
-	@$(RUN) pytest -n 2 --dist loadgroup tests/fuzz tests/conformance tests/integration
+	@$(RUN) pytest -n 2 --dist loadgroup tests/fuzz tests/conformance tests/faults tests/integration
 
 check: setup ## format, lint, types, quick tests; under a minute
 	@$(RUN) ruff format --check .
@@ -64,5 +64,5 @@ logs: ## the end of every log; NAME=kafka for one
 bench: setup ## measure the published figures
 	@$(RUN) python -m benchmarks
 
-faults: setup ## kill processes under load: SEED=1 MINUTES=5
-	@$(RUN) python -m tests.faults --seed $(SEED) --minutes $(MINUTES)
+faults: setup ## faults under load and the proof: SEED=1 MINUTES=8; REPORT=1 writes docs/faults.md
+	@$(RUN) python -m tests.faults --seed $(SEED) --minutes $(MINUTES) $(if $(REPORT),--report)
