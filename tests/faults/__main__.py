@@ -18,10 +18,8 @@ from pathlib import Path
 
 import msgspec
 
-from infra.local.stack import NotReady
 from tests.faults import report
 from tests.faults.driving import Drive
-from tests.faults.fault import Site
 from tests.faults.running import Outcome, Runner
 from tests.faults.schedule import steps
 from tests.faults.site import open_site
@@ -31,7 +29,6 @@ PROGRAMS = (
     "postgres", "kafka", "redis", "jobmanager", "taskmanager", "taskmanager2", "price_job", "windows_job", "writer",
     "compact", "connect",
 )  # fmt: skip
-_STARTS = 5
 
 
 def main() -> int:
@@ -45,8 +42,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="tlf-run-", dir="/tmp"))
     disks = dict.fromkeys(("postgres", "kafka"), 0) if os.geteuid() == 0 and not options.no_disks else {}
     began_s = time.monotonic()
-    with open_site(say=_say, names=PROGRAMS[:1], disks=disks) as site:
-        _up(site)
+    with open_site(say=_say, names=PROGRAMS, disks=disks) as site:
         events = options.events or int(options.minutes * 60 * options.rate)
         run = Run(options.seed, events, time.time_ns() // 10**9 * 10**6, options.rate, "faults")
         drive = Drive(site.layout, folder, run, bootstrap=site.bootstrap)
@@ -63,19 +59,6 @@ def main() -> int:
             drive.stop()
         outcome.minutes = round((time.monotonic() - began_s) / 60, 1)
     return _conclude(outcome, folder, is_kept=options.report)
-
-
-def _up(site: Site) -> None:
-    """Everything runs; on a machine that is busy with other things a server may need more than one chance."""
-    for tries in range(_STARTS, 0, -1):
-        try:
-            site.stack.up(PROGRAMS)
-        except NotReady as error:
-            if tries == 1:
-                raise
-            _say(f"not ready yet: {str(error).partition(chr(10))[0]}")
-        else:
-            return
 
 
 def _conclude(outcome: Outcome, folder: Path, *, is_kept: bool) -> int:

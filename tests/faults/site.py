@@ -68,7 +68,7 @@ def open_site(
             made[name] = disk
         _move(stack, made)
         undo.callback(stack.down)
-        stack.up(names)
+        _up(stack, names)
         if "kafka" in made:
             sync_every_record(stack.layout)
         yield undo.enter_context(site_at(stack, made))
