@@ -25,7 +25,7 @@ from infra.local import preparation
 from infra.local.layout import HOST
 from infra.local.machine import inspect
 from infra.local.place import claim_free_ports, layout_of
-from infra.local.stack import Stack
+from infra.local.stack import NotReady, Stack
 from tests.faults.disk import format_disk, mount, run, unmount
 from tests.faults.fault import Disk, Site
 from tests.faults.proxy import before_broker, free_port
@@ -36,8 +36,22 @@ if TYPE_CHECKING:
 
     from infra.local.layout import Layout
 
+_STARTS = 5
 SIZES_MIB = {"postgres": 6_144, "kafka": 4_096, "outbox": 96}
 """A disk's size where none is stated. The file behind it is sparse: it takes what is written."""
+
+
+def _up(stack: Stack, names: tuple[str, ...]) -> None:
+    """Everything runs; on a machine that is busy with other things a server may need more than one chance."""
+    for tries in range(_STARTS, 0, -1):
+        try:
+            stack.up(names)
+        except NotReady as error:
+            if tries == 1:
+                raise
+            stack.say(f"not ready yet: {str(error).partition(chr(10))[0]}")
+        else:
+            return
 
 
 @contextmanager
