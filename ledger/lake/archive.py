@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -36,7 +35,8 @@ from ledger.lake.observing import (
     WRITTEN_BYTES,
 )
 from ledger.lake.progress import Progress, commit, read_progress, recover
-from ledger.lake.redaction import Recogniser, Redactor
+from ledger.lake.redaction import Redactor
+from ledger.lake.redaction.naming import recogniser
 from ledger.lake.schema import PlacedCall, PlacedText
 from ledger.lake.settings import LakeSettings
 from ledger.lake.taking import NOT_ALLOWED, take_call, take_text
@@ -70,7 +70,7 @@ class Archive:
         self._stop = stop
         self._pulse = pulse
         self._users = Users(read_key(settings.user_key))
-        self._redactor = Redactor([_made(name) for name in settings.recognisers])
+        self._redactor = Redactor([recogniser(name) for name in settings.recognisers])
         self._consent_file = ConsentFile(settings.consent)
         self._progress: dict[Places, Progress] = {}
         self._held: dict[Places, Held] = {}
@@ -244,17 +244,6 @@ def _raw(message: Message) -> RawEvent:
         offset=message.offset() or 0,
         append_at_us=append_at_ms * 1000,
     )
-
-
-def _made(name: str) -> Recogniser:
-    """A recogniser by `module:factory`. Raises ValueError."""
-    module, _, factory = name.partition(":")
-    try:
-        made: Recogniser = getattr(import_module(module), factory)()
-    except (ImportError, AttributeError, ValueError) as error:
-        message = f"recogniser {name!r}: {error}; `package.module:factory` would be right"
-        raise ValueError(message) from None
-    return made
 
 
 @contextmanager
