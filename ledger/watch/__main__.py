@@ -59,6 +59,7 @@ def _alone(connection: Connection) -> bool:
 def _watch(connection: Connection, ear: Ear, *, judge: Judge, limits: Limits, stop: Stop, pulse: Pulse) -> None:
     reached, since_us = _opened(connection, ear)
     judged_s = time.monotonic()
+    ends = {place: end for place, (_, end) in ear.spans().items()}
     while not stop.asked:
         batch = ear.batch(records=_RECORDS, wait_s=_WAIT_S)
         pulse.beat()
@@ -67,8 +68,10 @@ def _watch(connection: Connection, ear: Ear, *, judge: Judge, limits: Limits, st
             reached |= batch.reached
         if time.monotonic() - judged_s >= limits.every_us / 1e6:
             judged_s = time.monotonic()
-            left = sum(end - reached.get(place, 0) for place, (_, end) in ear.spans().items())
-            caught_up = left <= _RECORDS
+            # What was there in the last round is read by now, or it lags: then partitions are read unevenly, and what
+            # was sent lies partly before and partly behind the place it has come to.
+            caught_up = all(reached.get(place, 0) >= end for place, end in ends.items())
+            ends = {place: end for place, (_, end) in ear.spans().items()}
             judge.judge(connection, ear, caught_up=caught_up, now_us=time.time_ns() // 1000)
 
 

@@ -9,6 +9,8 @@ from ledger.kafka import Span, is_record
 from tokenledger.records.topics import RAW
 
 _ANSWER_WITHIN_S: Final = 10.0
+_AHEAD_US: Final = 2_000_000
+"""How far a partition may be read ahead of another, by when the log took its records."""
 _MOST_CHARACTERS: Final = 256
 _MOST_DIGITS: Final = 18
 """What surely fits an int64, and what `normalise` takes."""
@@ -88,9 +90,15 @@ class Ear:
                 "fetch.min.bytes": 65_536,
                 "fetch.wait.max.ms": 500,
                 "queued.max.messages.kbytes": 16_384,
+                # Little at a time of each partition: what one producer sent comes nearly in its order.
+                "max.partition.fetch.bytes": 262_144,
                 "log_level": 3,
             }
         )
+
+        self._at: dict[Place, int] = {}
+        self._reached: dict[Place, int] = {}
+        self._paused: set[Place] = set()
 
     def spans(self, topic: str = RAW.name) -> dict[Place, Span]:
         """First and next offset of every partition. Raises KafkaException."""
@@ -103,15 +111,35 @@ class Ear:
 
     def assign(self, offsets: dict[Place, int]) -> None:
         """Read on from here."""
+        self._at = dict.fromkeys(offsets, 0)
+        self._reached = dict(offsets)
+        self._paused = set()
         self._consumer.assign([TopicPartition(*place, offset) for place, offset in sorted(offsets.items())])
 
     def batch(self, *, records: int, wait_s: float) -> Batch:
         """What came within the wait. Raises KafkaException for an error that stays."""
         messages = [message for message in self._consumer.consume(records, wait_s) if is_record(message)]
+        found = [_heard(message) for message in messages]
         reached: dict[Place, int] = {}
-        for message in messages:
-            reached[message.topic() or "", message.partition() or 0] = (message.offset() or 0) + 1
-        return Batch([_heard(message) for message in messages], reached)
+        for message, record in zip(messages, found, strict=True):
+            place = message.topic() or "", message.partition() or 0
+            reached[place] = (message.offset() or 0) + 1
+            self._at[place] = record.append_at_us
+        self._reached |= reached
+        self._keep_together()
+        return Batch(found, reached)
+
+    def _keep_together(self) -> None:
+        """A partition that is ahead waits for those behind, or a backlog would look like losses."""
+        ends = {place: self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True) for place in self._at}
+        waiting = [self._at[place] for place, span in ends.items() if span and self._reached[place] < span[1]]
+        front_us = min(waiting, default=0)
+        ahead = {place for place, at_us in self._at.items() if waiting and at_us > front_us + _AHEAD_US}
+        if changed := ahead - self._paused:
+            self._consumer.pause([TopicPartition(*place) for place in changed])
+        if changed := self._paused - ahead:
+            self._consumer.resume([TopicPartition(*place) for place in changed])
+        self._paused = ahead
 
     def appended_before(self, at_us: int, partitions: Iterable[int]) -> dict[Place, int]:
         """Per partition the end of what was appended before that instant. Raises KafkaException."""

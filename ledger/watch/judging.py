@@ -63,7 +63,6 @@ class Judge:
         differences = self._verified(connection, now_us=now_us)
         with connection.transaction():
             touched = store.note_rejected(connection)
-            store.settle(connection, gap_us=limits.gap_us, now_us=now_us)
             store.prune(connection, now_us=now_us)
             found += states.rejects(connection, limits, touched=touched, now_us=now_us)
             found += states.incomplete(connection, limits, now_us=now_us)
@@ -71,6 +70,7 @@ class Judge:
             if caught_up:
                 # Whoever has not read all that was said cannot tell who is silent, or what is missing.
                 judged |= {states.SILENT, states.GAP}
+                store.settle(connection, gap_us=limits.gap_us, now_us=now_us)
                 found += states.silent(connection, limits, now_us=now_us)
                 found += states.gaps(connection)
             if differences is not None:

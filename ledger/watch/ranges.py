@@ -50,9 +50,11 @@ def between(ranges: Ranges) -> Ranges:
     return tuple((ranges[at][1], ranges[at + 1][0]) for at in range(len(ranges) - 1))
 
 
-def bounded(ranges: Ranges, most: int) -> tuple[Ranges, int]:
-    """At most so many ranges: the lowest gaps are closed, and how many numbers that gives up."""
+def bounded(ranges: Ranges, most: int, *, below: int | None = None) -> tuple[Ranges, int]:
+    """At most so many ranges: the lowest gaps (below that number) are closed, and how many numbers that gives up."""
     excess = len(ranges) - most
+    if below is not None:
+        excess = min(excess, sum(end <= below for _, end in between(ranges)))
     if excess <= 0:
         return ranges, 0
     lowest = ranges[: excess + 1]

@@ -15,7 +15,9 @@ from ledger.watch.ranges import Ranges, bounded, holds, joined, runs
 SLACK: Final = 1_000
 """A producer that names no epoch: its records overtake each other by at most so many."""
 MOST_RANGES: Final = 1_000
-"""So many ranges of an epoch are kept; beyond, the lowest gaps are given up as lost."""
+"""So many ranges of an epoch are kept; beyond, the lowest settled gaps are given up as lost."""
+MOST_UNSETTLED: Final = 50_000
+"""So many are kept while records may still be on their way: some partitions of the log are read ahead of others."""
 _FIRST: Final = 1
 
 
@@ -45,6 +47,8 @@ class Epoch(msgspec.Struct, frozen=True, kw_only=True):
     """Event id of the lowest number, by which a restart is told from a repetition."""
     given_up: int = 0
     """Missing numbers that are no longer looked for."""
+    settled_no: int = 0
+    """What is missing below it will hardly come."""
     first_at_us: int
     """When the log took the first of its records, µs UTC."""
     last_at_us: int
@@ -94,12 +98,15 @@ def _with(epoch: Epoch | None, name: str, *, records: list[Numbered], watching_s
             first_at_us=first_at_us,
             last_at_us=last_at_us,
         )
-    seen, given_up = bounded(joined(epoch.seen, runs(one.number for one in records)), MOST_RANGES)
+    seen, given_up = bounded(
+        joined(epoch.seen, runs(one.number for one in records)), MOST_RANGES, below=epoch.settled_no
+    )
+    seen, more = bounded(seen, MOST_UNSETTLED)
     is_lowest = not epoch.seen or lowest.number < epoch.seen[0][0]
     return msgspec.structs.replace(
         epoch,
         seen=seen,
-        given_up=epoch.given_up + given_up,
+        given_up=epoch.given_up + given_up + more,
         first_no=None if epoch.first_no is None else min(epoch.first_no, seen[0][0]),
         first_id=lowest.event_id if is_lowest else epoch.first_id,
         first_at_us=min(epoch.first_at_us, first_at_us),

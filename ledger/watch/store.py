@@ -151,10 +151,10 @@ def _epochs(connection: Connection, source: str, stated: set[str]) -> Epochs:
     """The stated epochs asked for, and the guessed ones in their order."""
     rows = connection.execute(
         """
-        SELECT epoch, seen, first_no, first_id, given_up, first_at_us, last_at_us FROM source_epochs
+        SELECT epoch, seen, first_no, first_id, given_up, first_at_us, last_at_us, settled_no FROM source_epochs
         WHERE ce_source = %(source)s AND epoch = ANY(%(stated)s)
         UNION ALL
-        (SELECT epoch, seen, first_no, first_id, given_up, first_at_us, last_at_us FROM source_epochs
+        (SELECT epoch, seen, first_no, first_id, given_up, first_at_us, last_at_us, settled_no FROM source_epochs
         WHERE ce_source = %(source)s AND starts_with(epoch, '~') ORDER BY substr(epoch, 2)::bigint DESC LIMIT 2)
         """,
         {"source": source, "stated": sorted(stated)},
@@ -162,7 +162,7 @@ def _epochs(connection: Connection, source: str, stated: set[str]) -> Epochs:
     found = [
         Epoch(
             epoch=row[0], seen=_ranges(row[1]), first_no=row[2], first_id=row[3], given_up=row[4], first_at_us=row[5],
-            last_at_us=row[6],
+            last_at_us=row[6], settled_no=row[7],
         )
         for row in reversed(rows)
     ]  # fmt: skip

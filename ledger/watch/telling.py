@@ -33,12 +33,14 @@ class Known(NamedTuple):
     given_up: int
     """Missing numbers that are no longer looked for."""
     silent: bool
-    """Whether it should have spoken."""
+    """Whether it should have spoken, as the watcher found."""
 
 
 _SOURCES = """
-SELECT s.ce_source, records, s.first_at_us, s.last_at_us, period_at_us, pauses_us, earlier_pauses_us,
-    retired_at_us IS NOT NULL, coalesce(numbered.epochs, 0), coalesce(missing.records, 0)::bigint,
+SELECT s.ce_source, s.records, s.first_at_us, s.last_at_us, period_at_us, pauses_us, earlier_pauses_us,
+    retired_at_us IS NOT NULL, EXISTS (
+        SELECT FROM alerts WHERE closed_at_us IS NULL AND state = 'silent' AND about = 'source ' || s.ce_source
+    ), coalesce(numbered.epochs, 0), coalesce(missing.records, 0)::bigint,
     coalesce(numbered.given_up, 0)::bigint
 FROM sources s
 LEFT JOIN (SELECT ce_source, count(*) AS epochs, sum(given_up) AS given_up FROM source_epochs GROUP BY 1) AS numbered
@@ -48,16 +50,15 @@ ORDER BY s.last_at_us DESC
 """
 
 
-def sources(connection: Connection, patience: Patience, *, now_us: int) -> list[Known]:
+def sources(connection: Connection, patience: Patience) -> list[Known]:
     """Every source, the one that spoke last first."""
     found = []
-    for name, records, first, last, period, pauses, earlier, retired, *counts in connection.execute(_SOURCES):
+    for name, records, first, last, period, pauses, earlier, retired, silent, *counts in connection.execute(_SOURCES):
         source = Source(
             records=records, first_at_us=first, last_at_us=last, period_at_us=period, pauses_us=tuple(pauses),
             earlier_pauses_us=tuple(earlier),
         )  # fmt: skip
         allowed = arrivals.allowed_us(source, patience)
-        silent = not retired and allowed is not None and now_us - last > allowed
         numbered, missing, given_up = counts
         found.append(
             Known(

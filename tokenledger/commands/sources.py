@@ -79,7 +79,7 @@ def _gaps(connection: Connection, options: argparse.Namespace) -> int:
 
 def _sources(connection: Connection, options: argparse.Namespace) -> int:
     patience = Limits.from_environment(environment()).patience
-    found = telling.sources(connection, patience, now_us=time.time_ns() // 1000)
+    found = telling.sources(connection, patience)
     found = [one for one in found if one.silent or not options.silent]
     if options.format == "jsonl":
         for one in found:
