@@ -52,7 +52,7 @@ def main() -> int:
         drive.prepare()
         drive.start()
         try:
-            planned = steps(run.seed, drive, PROGRAMS, without=options.without)
+            planned = steps(run.seed, drive, PROGRAMS, without=options.without, disks=tuple(disks))
             runner.run(planned, until_s=time.monotonic() + options.minutes * 60)
             runner.conclude()
         finally:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SEEDS_TO_COVER: Final = 5
 """After so many consecutive seeds every fault was made at least once, if the runs are long enough."""
+DISKS: Final = ("postgres", "kafka")
+"""Data folders that lie on small disks of their own where the run is root's."""
 _COMPOUND: Final = (
     ("kill_broker", "pause_writer"),
     ("kill_jobmanager", "kill_writer"),
@@ -67,10 +69,14 @@ class KillProducer:
         return Injected(self.code, self.name, "producer", began_ns, time.time_ns(), detail)
 
 
-def steps(seed: int, drive: Drive, running: Sequence[str], *, without: Sequence[str] = ()) -> list[Step]:
+def steps(
+    seed: int, drive: Drive, running: Sequence[str], *, without: Sequence[str] = (), disks: Sequence[str] = DISKS
+) -> list[Step]:
     """The steps of a seed: single faults, faults at once, and operations that meet a fault."""
     dice = random.Random(f"schedule/{seed}")  # noqa: S311 - a seed must repeat
-    known = {fault.name: fault for fault in (*_possible(running, without), KillProducer(drive))}
+    known = {
+        fault.name: fault for fault in (*_possible(running, disks), KillProducer(drive)) if fault.name not in without
+    }
     names = sorted(known)
     # Another fifth of all faults comes first in each of five seeds in a row.
     random.Random("faults").shuffle(names)  # noqa: S311 - as above
@@ -90,12 +96,13 @@ def steps(seed: int, drive: Drive, running: Sequence[str], *, without: Sequence[
     return found
 
 
-def _possible(running: Sequence[str], without: Sequence[str]) -> list[Fault]:
-    """Faults of programs that this site runs."""
+def _possible(running: Sequence[str], disks: Sequence[str]) -> list[Fault]:
+    """Faults of programs that this site runs, and of disks that it has."""
     found: list[Fault] = []
     for fault in ALL:
         target = getattr(fault, "program", "")
         needed = any(word in fault.name for word in _NEEDS)
-        if fault.name not in without and not needed and (not target or target in running):
+        has_disk = getattr(fault, "disk", "") in ("", *disks)
+        if has_disk and not needed and (not target or target in running):
             found.append(fault)
     return found
