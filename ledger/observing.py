@@ -30,7 +30,16 @@ RETRIES: Final = Counter("tokenledger_ledger_retries_total", "Times the database
 LAG: Final = Gauge("tokenledger_ledger_lag_records", "Records of the topics not yet read", ["topic", "partition"])
 ALERTS: Final = Gauge("tokenledger_watch_alerts_records", "Alerts that are open", ["state"])
 HEARD: Final = Counter("tokenledger_watch_records_total", "Records of the raw topic whose headers the watcher read")
+ARRIVALS: Final = Counter(
+    "tokenledger_ledger_arrivals_total",
+    "Calls without a price that were looked at because the price book had changed",
+    ["outcome"],
+)
+UNPRICED: Final = Gauge("tokenledger_ledger_unpriced_records", "Calls that wait for a price")
 COMPACTED: Final = Counter("tokenledger_ledger_compactions_total", "Transactions of the compactor")
+STALE: Final = Counter(
+    "tokenledger_ledger_stale_total", "Calls queued to be charged anew, as an older book priced them than was known"
+)
 
 
 class _JsonLines(logging.Formatter):
