@@ -144,6 +144,9 @@ class Runner:
                 performed(operation, drive)
             except RetryError as error:
                 outcome.failed.append(str(error))
+        said = drive.command("periods", "list")
+        if said.status:
+            outcome.failed.append(f"a closed month no longer answers as it did: {said.text[-300:]}")
         told = drive.watched()
         outcome.looks, outcome.seen_wrong = told["looks"], told.get("problems", [])
         outcome.producers, outcome.worst_lag_s = drive.starts, round(drive.meter.worst_s, 1)
