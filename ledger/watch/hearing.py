@@ -88,7 +88,7 @@ class Ear:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "fetch.min.bytes": 65_536,
-                "fetch.wait.max.ms": 500,
+                "fetch.wait.max.ms": 100,
                 "queued.max.messages.kbytes": 16_384,
                 # Little at a time of each partition: what one producer sent comes nearly in its order.
                 "max.partition.fetch.bytes": 262_144,
