@@ -6,19 +6,25 @@ same totals before, during and after, and a crash leaves either all of a fold or
 
 import os
 import sys
+import time
 from typing import Final
 
 import psycopg
 
+from ledger.arrivals import in_background
 from ledger.database import Connection, connect
 from ledger.ending import Stop, run_supervised
-from ledger.observing import COMPACTED, RETRIES, Pulse, logger, serve
+from ledger.observing import COMPACTED, RETRIES, STALE, Pulse, logger, serve
 from ledger.settings import Settings
+from ledger.stale import queue_stale
 
 log = logger("ledger.compact")
 
 # A fold takes at most so many batches: a long standstill must not end in one endless transaction.
 _BATCHES_AT_ONCE: Final = 500
+
+# Whoever prices has been out of Postgres's reach for a day at most; beyond that people say `reprice --stale --since`.
+_STALE_US: Final = 24 * 3600 * 1_000_000
 
 _LIMIT: Final = """
 SELECT max(posted_at_us) FROM (
@@ -81,6 +87,7 @@ def run(settings: Settings, stop: Stop) -> None:
     """Compact until asked to stop, through every outage of the database."""
     pulse = Pulse(limit_s=300.0)
     serve(settings.metrics_port, pulse)
+    in_background(settings, stop)
     while not stop.asked:
         try:
             with connect(settings, application="tokenledger-compact") as connection:
@@ -90,11 +97,28 @@ def run(settings: Settings, stop: Stop) -> None:
                 while not stop.asked:
                     more = compact(connection)
                     pulse.beat()
-                    stop.wait(0 if more and _behind(connection) else settings.compact_interval_ms / 1000)
+                    if not (more and _behind(connection)):
+                        _charge_stale(settings, connection)
+                        stop.wait(settings.compact_interval_ms / 1000)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             RETRIES.inc()
             log.warning("database away, trying again", extra={"facts": {"error": str(error)}})
             stop.wait(1.0)
+
+
+def _charge_stale(settings: Settings, connection: Connection) -> None:
+    """Have the writer charge anew what was priced before a change of the book had reached the stream."""
+    with connect(settings, application="tokenledger-stale") as reader:
+        since_us = time.time_ns() // 1_000 - _STALE_US
+        try:
+            queued = queue_stale(reader, connection, since_us=since_us)
+        except ValueError as error:
+            # The stream goes on by the book it has, and so may this.
+            log.warning("a price book cannot be built", extra={"facts": {"error": str(error)}})
+            return
+        if queued:
+            STALE.inc(queued)
+            log.info("priced by an older book than was known", extra={"facts": {"calls": queued}})
 
 
 def _behind(connection: Connection) -> bool:

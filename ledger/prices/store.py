@@ -191,9 +191,26 @@ def current(connection: Connection) -> tuple[int, PriceBook]:
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         change_no, kept = newest(connection), load(connection)
+    return change_no, _book(kept)
+
+
+def _book(kept: Sequence[Kept]) -> PriceBook:
     if any(map(is_catalogue, kept)):
-        return change_no, book_of(kept)
-    return change_no, build_book(overlay=overlay_of(kept)) if kept else packaged_book()
+        return book_of(kept)
+    return build_book(overlay=overlay_of(kept)) if kept else packaged_book()
+
+
+def book_after(kept: Iterable[Kept], change_no: int) -> PriceBook:
+    """The book as `current` gave it when this change was the newest."""
+    return _book([_before_later(one, change_no) for one in kept if one.change_no <= change_no])
+
+
+def _before_later(one: Kept, change_no: int) -> Kept:
+    """The entry before any later change withdrew it."""
+    if one.withdrawn_by is None or one.withdrawn_by <= change_no:
+        return one
+    believed_still = msgspec.structs.replace(one.entry, known_to_us=END_US)
+    return msgspec.structs.replace(one, entry=believed_still, withdrawn_by=None)
 
 
 def newest(connection: Connection) -> int:

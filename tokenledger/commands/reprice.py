@@ -3,6 +3,7 @@
   tokenledger reprice --dry-run                               what would change, by model, tenant and day
   tokenledger reprice --since 2026-11-01 --model gpt-4o --reason "rate corrected"
   tokenledger reprice --tenant acme --reason "contract 2026, signed late" --correct-closed
+  tokenledger reprice --stale      calls that were priced in the seconds before a committed price reached the stream
 
 The book is the one in the ledger, or the packaged catalogue where nothing was imported; --prices FILE takes a file's
 instead. Months that are closed are left alone unless --correct-closed approves a correction. Twice changes nothing.
@@ -27,6 +28,7 @@ from ledger.database import Connection, connect
 from ledger.prices import store as prices
 from ledger.repricing import Group, Sum, Wanted
 from ledger.settings import Settings
+from ledger.stale import REASON, Queue, stale
 from tokenledger.commands.books import add_book_arguments, book_for, instant_us
 from tokenledger.commands.stack import environment
 from tokenledger.pricing import PriceBook
@@ -37,11 +39,18 @@ _FAILED: Final = 2
 _PLAIN_WIDTH: Final = 160
 _SHOWN: Final = 40
 _DAY_S: Final = 86_400
+_STALE_S: Final = 7 * _DAY_S
+_STALE: Final = "tokenledger-stale"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `tokenledger reprice` takes."""
     add_range_arguments(parser)
+    parser.add_argument(
+        "--stale",
+        action="store_true",
+        help="what an older book priced than was known; changes since --since, or a week",
+    )
     add_book_arguments(parser)
 
 
@@ -60,6 +69,8 @@ def add_range_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Find, show, and have the writer do it."""
+    if options.stale:
+        return _run_stale(options)
     if not options.dry_run and not options.reason:
         return _failed("--reason says why; or look first with --dry-run")
     wanted = asked(options)
@@ -68,6 +79,28 @@ def run(options: argparse.Namespace) -> int:
     try:
         with connect(settings, application=name) as reader, connect(settings, application=name) as writer:
             return _reprice(reader, writer, wanted=wanted, context=Context(book(options)), options=options)
+    except psycopg.OperationalError as error:
+        return _failed(f"cannot reach the ledger: {str(error).strip()}; is the stack up? `make up`")
+
+
+def _run_stale(options: argparse.Namespace) -> int:
+    """The same for what was priced by an older book than was known."""
+    if options.tenant or options.model or options.until or options.prices or options.known_at:
+        return _failed("--stale looks at all calls since a change of the price book; --since says how far back")
+    since_us = instant_us(options.since, "--since") if options.since else (int(time.time()) - _STALE_S) * 1_000_000
+    settings = Settings.from_environment(environment(), user="writer")
+    sums: dict[Group, Sum] = {}
+    try:
+        with connect(settings, application=_STALE) as reader, connect(settings, application=_STALE) as writer:
+            queue = Queue(writer, reason=options.reason or REASON, corrects=options.correct_closed)
+            for differs in stale(reader, since_us=since_us):
+                repricing.add_up(sums, differs)
+                if not options.dry_run:
+                    queue.take(differs)
+            show(sums, "of the instant the log took each call")
+            closed = sum(one.closed for one in sums.values())
+            last = max(queue.runs.values(), default=None)
+            return finished(writer, last, closed=closed, options=options)
     except psycopg.OperationalError as error:
         return _failed(f"cannot reach the ledger: {str(error).strip()}; is the stack up? `make up`")
 
