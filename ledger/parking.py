@@ -27,7 +27,7 @@ def park(connection: Connection, wanted: Wanted, *, reason: str, who: str, until
     given = bound(wanted) | {"why": reason, "parked_until_us": until_us, "who": who}
     with connection.transaction():
         count = connection.execute(_PARK, given).rowcount
-        _note(connection, "park rejected", wanted, records=count, reason=reason, who=who, until_us=until_us)
+        _note(connection, "park rejected", wanted=wanted, records=count, reason=reason, who=who, until_us=until_us)
     return count
 
 
@@ -35,11 +35,11 @@ def unpark(connection: Connection, wanted: Wanted, *, reason: str, who: str) -> 
     """Take them back; how many were set aside."""
     with connection.transaction():
         count = connection.execute(_UNPARK, bound(wanted)).rowcount
-        _note(connection, "unpark rejected", wanted, records=count, reason=reason, who=who)
+        _note(connection, "unpark rejected", wanted=wanted, records=count, reason=reason, who=who)
     return count
 
 
-def _note(connection: Connection, action: str, wanted: Wanted, **facts: Any) -> None:
+def _note(connection: Connection, action: str, *, wanted: Wanted, **facts: Any) -> None:
     if not facts["records"]:
         return
     chosen = {name: value for name, value in msgspec.structs.asdict(wanted).items() if value not in {None, ()}}

@@ -29,7 +29,7 @@ _LOCK: Final = "SELECT pg_try_advisory_lock(hashtext('tokenledger watch'))"
 _LONGEST_PAUSE_S: Final = 5.0
 
 
-def run(settings: Settings, limits: Limits, stop: Stop) -> None:
+def run(settings: Settings, limits: Limits, *, stop: Stop) -> None:
     """Watch until asked to stop, through every outage of the database and the broker."""
     pulse = Pulse(limit_s=300.0)
     serve(settings.metrics_port, pulse)
@@ -104,7 +104,7 @@ def main() -> int:
     """`python -m ledger.watch`."""
     settings = Settings.from_environment(os.environ, user="watcher")
     limits = Limits.from_environment(os.environ)
-    return run_supervised(lambda stop: run(settings, limits, stop), log)
+    return run_supervised(lambda stop: run(settings, limits, stop=stop), log)
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def note(connection: Connection, records: Sequence[Heard], *, watching_since_us:
             numbered[one.ce_source].append(Numbered(one.epoch, one.number, one.event_id, one.append_at_us))
     for source, heard in sorted(numbered.items()):
         stated = {one.epoch for one in heard if one.epoch is not None}
-        before = _epochs(connection, source, stated)
+        before = _epochs(connection, source, stated=stated)
         ignored = set(sorted(stated - before.keys())[_MOST_FRESH_EPOCHS:])
         taken = [one for one in heard if one.epoch not in ignored]
         after = sequences.fold(before, taken, watching_since_us=watching_since_us)
@@ -147,7 +147,7 @@ def _note_minutes(
     )
 
 
-def _epochs(connection: Connection, source: str, stated: set[str]) -> Epochs:
+def _epochs(connection: Connection, source: str, *, stated: set[str]) -> Epochs:
     """The stated epochs asked for, and the guessed ones in their order."""
     rows = connection.execute(
         """

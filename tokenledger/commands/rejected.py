@@ -115,7 +115,7 @@ def run(options: argparse.Namespace) -> int:
     settings = Settings.from_environment(environment(), user="keeper")
     try:
         with connect(settings, application="tokenledger-rejected") as connection:
-            return int(options.does(connection, settings, options))
+            return int(options.does(connection, settings, options=options))
     except psycopg.OperationalError as error:
         message = f"cannot reach the ledger: {str(error).strip()}; is the stack up? `make up`"
     except KafkaException as error:
@@ -124,7 +124,7 @@ def run(options: argparse.Namespace) -> int:
     return _FAILED
 
 
-def _list(connection: Connection, _settings: Settings, options: argparse.Namespace) -> int:
+def _list(connection: Connection, _settings: Settings, *, options: argparse.Namespace) -> int:
     found = rejected.entries(connection, _wanted(options), most=options.limit)
     if options.format == "jsonl":
         for entry in found:
@@ -149,7 +149,7 @@ def _names(by: str) -> list[str]:
     return [name.strip() for name in by.split(",") if name.strip()]
 
 
-def _group(connection: Connection, _settings: Settings, options: argparse.Namespace) -> int:
+def _group(connection: Connection, _settings: Settings, *, options: argparse.Namespace) -> int:
     by = _names(options.by)
     heads = ("records", "replayed", "parked")
     rows = [
@@ -168,7 +168,7 @@ def _fetch(settings: Settings, found: list[Entry]) -> dict[Place, Kept]:
         fetcher.close()
 
 
-def _show(connection: Connection, settings: Settings, options: argparse.Namespace) -> int:
+def _show(connection: Connection, settings: Settings, *, options: argparse.Namespace) -> int:
     found = rejected.entries(connection, Wanted(kept=(options.place,)), most=1)
     if not found:
         message = f"no rejected record is kept at {options.place}; `tokenledger rejected list` shows the places"
@@ -206,14 +206,14 @@ def _text(value: bytes | None) -> str:
     return "\n".join(plain(line) for line in text.split("\n"))
 
 
-def _park(connection: Connection, _settings: Settings, options: argparse.Namespace) -> int:
+def _park(connection: Connection, _settings: Settings, *, options: argparse.Namespace) -> int:
     until_us = None if options.span is None else time.time_ns() // 1000 + options.span
     count = parking.park(connection, _chosen(options), reason=options.why, who=options.who, until_us=until_us)
     print(f"{count:,} records parked{'' if until_us is None else f' until {instant(until_us)} UTC'}")
     return 0
 
 
-def _unpark(connection: Connection, _settings: Settings, options: argparse.Namespace) -> int:
+def _unpark(connection: Connection, _settings: Settings, *, options: argparse.Namespace) -> int:
     count = parking.unpark(connection, _chosen(options), reason=options.why, who=options.who)
     print(f"{count:,} records taken back")
     return 0
@@ -236,7 +236,7 @@ def _span_us(text: str) -> int:
     return int(text[:-1]) * unit * 1_000_000
 
 
-def _replay(connection: Connection, settings: Settings, options: argparse.Namespace) -> int:
+def _replay(connection: Connection, settings: Settings, *, options: argparse.Namespace) -> int:
     by = _names(options.by) if options.by is not None else []
     if options.by is not None:
         rejected.check_groups(by)
