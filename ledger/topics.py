@@ -11,6 +11,10 @@ class OtherTopicError(Exception):
     """The offsets in the ledger are of another cluster or another topic of that name."""
 
 
+class CutLogError(Exception):
+    """A log ends before what the ledger has read of it."""
+
+
 def register_topics(connection: Connection, facts: dict[str, TopicFacts], *, consumed: Sequence[str]) -> None:
     """Note new partitions; refuse a topic that is not the one the ledger knows.
 
@@ -25,6 +29,7 @@ def register_topics(connection: Connection, facts: dict[str, TopicFacts], *, con
                 else:
                     _note_origin(connection, (topic, partition, first, fact.cluster_id, fact.topic_uuid))
             _compare(connection, topic, fact)
+            _refuse_cut(connection, topic, fact)
             _fill_blanks(connection, topic, fact)
 
 
@@ -57,6 +62,21 @@ def _compare(connection: Connection, topic: str, fact: TopicFacts) -> None:
                     "connect to the right cluster, or start an empty ledger and replay"
                 )
                 raise OtherTopicError(message)
+
+
+def _refuse_cut(connection: Connection, topic: str, fact: TopicFacts) -> None:
+    """What comes next would get offsets that were read before, and be skipped."""
+    for partition, next_offset in connection.execute(_READ, (topic,)):
+        _, end = fact.spans.get(partition, (0, next_offset))
+        if end < next_offset:
+            message = (
+                f"{topic}/{partition}: the log ends at {end}, and the ledger has read up to {next_offset}: "
+                "the broker lost what it had acknowledged; send nothing more to it and replay into an empty ledger"
+            )
+            raise CutLogError(message)
+
+
+_READ: Final = "SELECT partition, next_offset FROM offsets WHERE topic = %s"
 
 
 def _fill_blanks(connection: Connection, topic: str, fact: TopicFacts) -> None:

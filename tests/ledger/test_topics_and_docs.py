@@ -8,7 +8,7 @@ import pytest
 
 from ledger.kafka import TopicFacts
 from ledger.private_postgres import Server
-from ledger.topics import OtherTopicError, register_topics
+from ledger.topics import CutLogError, OtherTopicError, register_topics
 from ledger.verify import verify
 from tests.ledger.books import Books
 from tests.ledger.samples import RAW, call, priced
@@ -38,6 +38,14 @@ def test_what_the_client_could_not_tell_is_noted_later_and_held_then(books: Book
     register_topics(books.connection, _facts(), consumed=())
     with pytest.raises(OtherTopicError):
         register_topics(books.connection, _facts(topic="t2"), consumed=())
+
+
+def test_a_log_that_ends_before_what_was_read_of_it_is_refused(books: Books) -> None:
+    """A broker without replicas that lost its power: the numbers it gives anew would be skipped."""
+    register_topics(books.connection, _facts(end=9), consumed=(RAW,))
+    books.connection.execute("UPDATE offsets SET next_offset = 7")
+    with pytest.raises(CutLogError, match="the log ends at 6, and the ledger has read up to 7"):
+        register_topics(books.connection, _facts(end=6), consumed=(RAW,))
 
 
 class _Kafka:
