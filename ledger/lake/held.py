@@ -1,5 +1,6 @@
 """Rows read but not yet in the lake, a partition at a time, and how they are parted into files. Pure."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -55,9 +56,7 @@ class Held:
         if not self._pieces:
             return []
         whole = pa.concat_tables(self._pieces).combine_chunks()
-        rows: dict[Place, list[int]] = {}
-        for row, where in enumerate(self._places):
-            rows.setdefault(where, []).append(row)
+        rows = _by_place(self._places)
         if len(rows) > 1:  # one reordering and many slices, instead of as many pickings as folders
             whole = whole.take(pa.array([row for where in sorted(rows) for row in rows[where]], pa.int64()))
         parted, first = [], 0
@@ -73,6 +72,17 @@ class Held:
         self.first = self.end
         self.size_bytes = self.records = 0
         self._pieces, self._places = [], []
+
+
+def _by_place(places: Sequence[Place]) -> dict[Place, list[int]]:
+    """Row numbers by folder. Places are mostly one object a folder, and an object's id costs nothing to hash."""
+    by_object: dict[int, list[int]] = defaultdict(list)
+    for row, where in enumerate(places):
+        by_object[id(where)].append(row)
+    found: dict[Place, list[int]] = defaultdict(list)
+    for rows in by_object.values():
+        found[places[rows[0]]] += rows
+    return {where: sorted(rows) for where, rows in found.items()}
 
 
 def _place_of(table: str, row: PlacedCall | PlacedText) -> Place:

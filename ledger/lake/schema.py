@@ -178,7 +178,7 @@ def _json(value: Any) -> str | None:
 
 
 def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
-    if values.count(None) == len(values):
+    if not values or (values[0] is None and values.count(None) == len(values)):
         return pa.nulls(len(values), kind)
     build = next((make for holds, make in _BUILDERS if holds(kind)), None)
     return pa.array(values, kind) if build is None else build(values, kind)
@@ -209,9 +209,9 @@ def _maps(values: list[Any], kind: pa.MapType) -> pa.Array:
 
 def _offsets(values: list[Any]) -> pa.Array:
     """Where each list begins; null where there is none."""
-    begins = [0, *accumulate(len(value) if value else 0 for value in values)]
     if None not in values:
-        return pa.array(begins, pa.int32())
+        return pa.array([0, *accumulate(map(len, values))], pa.int32())
+    begins = [0, *accumulate(len(value) if value else 0 for value in values)]
     stated = [None if value is None else begin for value, begin in zip(values, begins, strict=False)]
     return pa.array([*stated, begins[-1]], pa.int32())
 
