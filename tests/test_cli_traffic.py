@@ -79,6 +79,21 @@ def test_duplicates_are_the_same_records_again(tmp_path: Path) -> None:
     assert Counter(Counter((m.key, m.value) for m in messages).values()) == {1: 1000 - again, 2: again}
 
 
+def test_records_are_numbered_within_their_source_and_repeated_ones_alike(tmp_path: Path) -> None:
+    messages = list(traffic(templates(tmp_path), Plan(repeat=20, duplicates=0.2, epoch="send-1")))
+    by_source: dict[bytes, dict[bytes, bytes]] = {}
+    for message in messages:
+        numbers = by_source.setdefault(message.headers["ce_source"], {})
+        assert (
+            numbers.setdefault(message.headers["ce_id"], message.headers["ce_sequence"])
+            == message.headers["ce_sequence"]
+        )
+    assert len(messages) > sum(map(len, by_source.values()))
+    for numbers in by_source.values():
+        assert sorted(map(int, numbers.values())) == list(range(1, len(numbers) + 1))
+    assert {message.headers["ce_epoch"] for message in messages} == {b"send-1"}
+
+
 def test_calls_are_shared_among_tenants_the_first_with_most(tmp_path: Path) -> None:
     messages = traffic(templates(tmp_path), Plan(tenants=4, features=2, repeat=50))
     calls = [priced(message).call for message in messages]

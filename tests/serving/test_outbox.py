@@ -178,8 +178,13 @@ def test_a_shipper_that_dies_anywhere_repeats_records_and_loses_none(turns: list
                 shipper.close()
                 shipper = EpochShipper(folder, keep_s=0)
         shipper.close()
-        calls = _calls(sent + _shipped(folder))
+        sent += _shipped(folder)
+        calls = _calls(sent)
         assert calls.keys() == {f"e{number}" for number in range(60)}
+        # A repeated record bears its own number again, so none is missing and none is given twice.
+        numbered = {(int(raw.headers["ce_sequence"]), raw.value) for raw in sent}
+        assert sorted(number for number, _ in numbered) == list(range(1, len(numbered) + 1))
+        assert {raw.headers["ce_epoch"] for raw in sent} == {folder.name.encode()}
         assert sum(one.call.status == "ok" for one in calls.values()) == 50
 
 
