@@ -50,9 +50,9 @@ def _line(meter: str, quantity: int, model: str) -> Line:
     )  # fmt: skip
 
 
-def _priced(source: random.Random, number: int) -> PricedCall:
+def _priced(source: random.Random, number: int, *, first_partition: int, start_us: int) -> PricedCall:
     model = f"model-{_zipf(source, 10)}"
-    append_at_us = _START_US + number * 125
+    append_at_us = start_us + number * 125
     late_us = _DAY_US if source.random() < 0.02 else 0
     started_at_us = append_at_us - source.randrange(6 * _HOUR_US) - late_us
     usage = {meter: source.randrange(1, 3000) for meter in _METERS[: 3 + number % 2]}
@@ -61,7 +61,7 @@ def _priced(source: random.Random, number: int) -> PricedCall:
     reply = f"chatcmpl-{source.getrandbits(128):032x}"
     call = Call(
         tenant_id=f"tenant-{_zipf(source, 50):02d}", event_id=f"{source.getrandbits(128):032x}",
-        event_key=f"gateway-1\x1f{number}", response_key=f"openai\x1f{reply}", response_id=reply,
+        event_key=f"gateway-{first_partition}\x1f{number}", response_key=f"openai\x1f{reply}", response_id=reply,
         ce_source="gateway-1", environment="production", feature=f"feature-{source.randrange(20)}",
         api_key_id=f"key-{source.randrange(3)}", provider="openai", api="chat", request_model=model,
         response_model=f"{model}-2025-08-07", service_tier_served="default", stream=True, http_status=200,
@@ -79,13 +79,13 @@ def _priced(source: random.Random, number: int) -> PricedCall:
         call=call, lines=lines, price_status="priced", cost_usd_pico=known, known_cost_usd_pico=known,
         computed_usd_pico=known, chargeable_usd_pico=known, priced_provider="openai", priced_model=model,
         book_version="0123456789abcdef", fingerprint=print_, rank=rank(call, print_), topic="llm.raw.v1",
-        partition=number % 4, offset=number // 4, append_at_us=append_at_us, code_version="0.1.0",
+        partition=first_partition + number % 4, offset=number // 4, append_at_us=append_at_us, code_version="0.1.0",
         latency=Latency(total_us=total_us, ttft_us=300_000, tpot_us=12_000, first_token_wait_us=300_000,
                         decode_us=total_us - 300_000, unattributed_us=0),
     )  # fmt: skip
 
 
-def workload(records: int, *, batch: int) -> Iterator[list[bytes]]:
+def workload(records: int, *, batch: int, first_partition: int = 0, start_us: int = _START_US) -> Iterator[list[bytes]]:
     """The values of the priced topic, in batches."""
     source = random.Random(7)
     recent: list[PricedCall] = []
@@ -93,9 +93,10 @@ def workload(records: int, *, batch: int) -> Iterator[list[bytes]]:
     for number in range(records):
         if recent and source.random() < 0.05:
             again = source.choice(recent)
-            one = replace(again, partition=number % 4, offset=number // 4, append_at_us=_START_US + number * 125)
+            place = (first_partition + number % 4, number // 4)
+            one = replace(again, partition=place[0], offset=place[1], append_at_us=start_us + number * 125)
         else:
-            one = _priced(source, number)
+            one = _priced(source, number, first_partition=first_partition, start_us=start_us)
             recent = [*recent[-200:], one]
         values.append(encode_priced(one))
         if len(values) == batch:

@@ -34,6 +34,10 @@ class OffsetsMovedError(Exception):
     """Another writer works on this ledger."""
 
 
+class DroppedMonthError(Exception):
+    """A record would change a call whose charge was dropped with its month; it is the record that is refused."""
+
+
 class KeyArray(bytes):
     """Keys, joined, to be sent as uuid[]."""
 
@@ -180,7 +184,7 @@ _ALL_CALL_COLUMNS: Final = _columns(*ROW_COLUMNS)
 
 
 def existing(connection: Connection, calls: Iterable[tuple[int, int]]) -> list[Existing]:
-    """Calls with all that is kept of them."""
+    """Calls with all that is kept of them, without those whose charge was dropped with its month."""
     hints = dict(calls)
     cursor = connection.cursor(row_factory=dict_row)
     rows = cursor.execute(
@@ -196,6 +200,7 @@ def existing(connection: Connection, calls: Iterable[tuple[int, int]]) -> list[E
         rows += cursor.execute(statement, (missing,)).fetchall()
     assert len(rows) == len(hints), f"keys lead to calls that are not there: {missing}"  # noqa: S101
     lines = _lines(connection, [row["posting_id"] for row in rows])
+    dropped = _dropped(connection, sorted({row["posting_id"] for row in rows} - lines.keys()))
     witnesses = _witnesses(connection, list(hints))
     return [
         Existing(
@@ -205,7 +210,16 @@ def existing(connection: Connection, calls: Iterable[tuple[int, int]]) -> list[E
             witnesses=tuple(witnesses.get(row["call_id"], ())),
         )
         for row in sorted(rows, key=lambda row: int(row["call_id"]))
+        if row["posting_id"] not in dropped
     ]
+
+
+def _dropped(connection: Connection, postings: list[int]) -> set[int]:
+    """Of these postings those that are not there: what they charged cannot be taken back. One without lines is."""
+    if not postings:
+        return set()
+    rows = connection.execute("SELECT posting_id FROM postings WHERE posting_id = ANY(%s)", (postings,)).fetchall()
+    return set(postings) - {posting_id for (posting_id,) in rows}
 
 
 def _lines(connection: Connection, postings: list[int]) -> dict[int, list[Line]]:

@@ -37,6 +37,7 @@ REFUSED: Final = (
     struct.error,
     OverflowError,
     UnicodeEncodeError,
+    store.DroppedMonthError,
 )
 """The record is at fault, not the world: SQLSTATE classes 22 and 23, and what cannot even be sent."""
 
@@ -78,7 +79,7 @@ def unstorable(one: Received, error: BaseException) -> Received:
             reason=Reason.UNSTORABLE,
             stage="store",
             # The server's own words may quote the call's texts.
-            detail=f"Postgres refused the row: {state}",
+            detail=str(error) if isinstance(error, store.DroppedMonthError) else f"Postgres refused the row: {state}",
             tenant_id=call.tenant_id if call else None,
             event_id=call.event_id if call else None,
             topic=record.topic,

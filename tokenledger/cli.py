@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "verify": ("tokenledger.commands.verify", "prove that the ledger holds every record once and its sums agree"),
     "backfill": ("tokenledger.commands.backfill", "judge a range of raw records again, and send what has no outcome"),
     "lake": ("tokenledger.commands.lake", "manifests of the lake, compaction, retention, erasure"),
+    "retention": ("tokenledger.commands.retention", "drop old months of the books; calls and roll-ups stay"),
     "replay": ("tokenledger.commands.replay", "rebuild a ledger from the log and compare it with the original"),
     "rejected": ("tokenledger.commands.rejected", "list, look at and replay what could not be understood"),
     "alerts": ("tokenledger.commands.alerts", "what is wrong at present, and what was"),

@@ -6,11 +6,15 @@ import pytest
 from ledger.as_of import changes, standing
 from ledger.compact import compact
 from ledger.private_postgres import Server
+from ledger.received import Received
+from ledger.retention import drop, hindrances, months_before
 from ledger.verify import report, verify
-from tests.ledger.books import Books
+from ledger.writer import write
+from tests.ledger.books import PLACE, Books
 from tests.ledger.samples import NOW_US, call, priced
 
-_MONTH_US = 31 * 24 * 3600 * 1_000_000
+_DAY_US = 24 * 3600 * 1_000_000
+_MONTH_US = 31 * _DAY_US
 
 
 def _drop(server: Server, database: str, *tables: str) -> None:
@@ -77,3 +81,63 @@ def test_the_books_are_asked_as_of_an_instant_that_is_kept_and_refused_before(
         standing(books.connection, by=("tenant",), until_us=november - 2)
     with pytest.raises(ValueError, match="the books before 2025-11-01 were dropped"):
         changes(books.connection, by=("tenant",), since_us=november - 2, until_us=last)
+
+
+def test_a_call_of_a_dropped_month_stays_as_it_is_and_what_would_change_it_is_rejected(
+    server: Server, database: str, books: Books
+) -> None:
+    """Its lines are gone: a reversal without them would leave the old cost in the roll-ups beside the new one."""
+    _two_months(books)
+    _drop(server, database, "lines_202510", "postings_202510")
+    better = priced(call(event_key="app/2", usage={"input.text": 1}), offset=4)
+    again = priced(call(event_key="app/2"), offset=5)
+    place = (PLACE[0], PLACE[1], books.state.offsets[PLACE])
+    made = [Received(*place, better), Received(*place[:2], place[2] + 1, again)]
+    write(books.connection, books.state, made, decode=lambda one: one, now_us=books.now_us + 1_000)
+    assert verify(books.connection, None) == []
+    assert books.all("SELECT reason, left(detail, 42) FROM rejected") == [
+        ("unstorable", "the month in which the call was charged wa")
+    ]
+    assert books.all("SELECT sum(amount_usd_pico)::bigint FROM rollups") == [(540_000,)]
+    assert books.all("SELECT sum(duplicates), sum(rejected) FROM origins") == [(1, 1)]
+
+
+def test_months_go_only_when_they_are_over_folded_and_closed(server: Server, database: str, books: Books) -> None:
+    _two_months(books)
+    books.write(priced(call(event_key="app/4"), offset=4))
+    with psycopg.connect(server.dsn("postgres", database), autocommit=True) as admin:
+        months = months_before(admin, "2025-12")
+        assert [month.name for month in months] == ["2025-10", "2025-11"]
+        assert hindrances(admin, months, now_us=books.now_us) == [
+            "2025-11 is not over",
+            "roll-ups do not yet hold all of it; the compactor has to run first",
+            "acme has not closed 2025-10",
+        ]
+        compact(books.connection)
+        assert hindrances(admin, months, now_us=NOW_US + 90 * _DAY_US) == ["acme has not closed 2025-10"]
+        admin.execute(
+            "INSERT INTO periods (tenant_id, month, closed_at_us, time_zone, starts_us, ends_us) "
+            "VALUES ('acme', '2025-10-01', %s, 'UTC', %s, %s)",
+            (books.now_us, months[0].starts_us, months[0].ends_us),
+        )
+        assert hindrances(admin, months, now_us=NOW_US + 90 * _DAY_US) == []
+        drop(admin, months)
+        assert months_before(admin, "2025-12") == []
+        assert verify(books.connection, None) == []
+        assert books.all("SELECT detail ->> 'dropped' FROM audit_log WHERE action = 'retention'") == [
+            ("2025-10, 2025-11",)
+        ]
+
+
+def test_a_ledger_that_is_not_right_loses_no_month(server: Server, database: str, books: Books) -> None:
+    _two_months(books)
+    with psycopg.connect(server.dsn("postgres", database), autocommit=True) as admin:
+        admin.execute("UPDATE rollups_15m SET amount_usd_pico = amount_usd_pico + 1 WHERE meter <> ''")
+        [october, _] = months_before(admin, "2025-12")
+        admin.execute(
+            "INSERT INTO periods (tenant_id, month, closed_at_us, time_zone, starts_us, ends_us) "
+            "VALUES ('acme', '2025-10-01', %s, 'UTC', %s, %s)",
+            (books.now_us, october.starts_us, october.ends_us),
+        )
+        [why] = hindrances(admin, [october], now_us=NOW_US + 90 * _DAY_US)
+    assert why.startswith("the ledger is not right as it is: sums differ")
