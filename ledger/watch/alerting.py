@@ -47,15 +47,20 @@ class Changes(NamedTuple):
 
 
 def changes(
-    known: Mapping[Subject, Open], found: Iterable[Finding], *, judged: frozenset[str], now_us: int, hold_us: int
+    known: Mapping[Subject, Open], found: Iterable[Finding], *, judged: Mapping[str, int], now_us: int
 ) -> Changes:
-    """An alert closes when its trouble was away for so long; what was not judged this time stays as it is."""
+    """An alert closes when its trouble was away for as long as its kind asks, µs.
+
+    A kind that was not judged this time is not among these, and its alerts stay as they are.
+    """
     by_subject = {finding.subject: finding for finding in found}
     opened = [finding for subject, finding in by_subject.items() if finding.opens and subject not in known]
     seen = [(known[subject].alert_no, finding) for subject, finding in by_subject.items() if subject in known]
     closed = [
         one.alert_no
         for subject, one in known.items()
-        if subject.state in judged and subject not in by_subject and now_us - one.last_seen_at_us >= hold_us
+        if subject.state in judged
+        and subject not in by_subject
+        and now_us - one.last_seen_at_us >= judged[subject.state]
     ]
     return Changes(opened, seen, closed)

@@ -59,7 +59,9 @@ class Judge:
         """One round, written down. Raises KafkaException where the log cannot be asked."""
         limits = self._limits
         found = self._behind(connection, ear, now_us=now_us)
-        judged = {states.BEHIND, states.REJECTS, states.INCOMPLETE, states.COMPACTION, states.REPRICING}
+        judged = dict.fromkeys(
+            (states.BEHIND, states.REJECTS, states.INCOMPLETE, states.COMPACTION, states.REPRICING), limits.hold_us
+        )
         differences = self._verified(connection, now_us=now_us)
         with connection.transaction():
             touched = store.note_rejected(connection)
@@ -69,17 +71,15 @@ class Judge:
             found += states.books(connection, now_us=now_us)
             if caught_up:
                 # Whoever has not read all that was said cannot tell who is silent, or what is missing.
-                judged |= {states.SILENT, states.GAP}
+                judged |= {states.SILENT: 0, states.GAP: 0}
                 store.settle(connection, gap_us=limits.gap_us, now_us=now_us)
                 found += states.silent(connection, limits, now_us=now_us)
                 found += states.gaps(connection)
             if differences is not None:
-                judged.add(states.VERIFY)
+                judged[states.VERIFY] = 0
                 found += states.verified(differences)
                 connection.execute("UPDATE watch SET verified_at_us = %s", (now_us,))
-            changed = changes(
-                _known(connection), found, judged=frozenset(judged), now_us=now_us, hold_us=limits.hold_us
-            )
+            changed = changes(_known(connection), found, judged=judged, now_us=now_us)
             _write(connection, changed, now_us=now_us)
             connection.execute("UPDATE watch SET judged_at_us = %s", (now_us,))
         _tell(_known(connection), changed)
