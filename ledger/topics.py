@@ -29,7 +29,7 @@ def register_topics(connection: Connection, facts: dict[str, TopicFacts], *, con
                 else:
                     _note_origin(connection, (topic, partition, first, fact.cluster_id, fact.topic_uuid))
             _compare(connection, topic, fact)
-            _refuse_cut(connection, topic, fact)
+            _refuse_cut(connection, topic, fact=fact)
             _fill_blanks(connection, topic, fact)
 
 
@@ -64,7 +64,7 @@ def _compare(connection: Connection, topic: str, fact: TopicFacts) -> None:
                 raise OtherTopicError(message)
 
 
-def _refuse_cut(connection: Connection, topic: str, fact: TopicFacts) -> None:
+def _refuse_cut(connection: Connection, topic: str, *, fact: TopicFacts) -> None:
     """What comes next would get offsets that were read before, and be skipped."""
     for partition, next_offset in connection.execute(_READ, (topic,)):
         _, end = fact.spans.get(partition, (0, next_offset))
