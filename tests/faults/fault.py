@@ -5,6 +5,7 @@ A fault that could not be made is an error and not a quiet nothing: a run that r
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from infra.local.layout import Layout
     from infra.local.stack import Stack
 
-HEALED_WITHIN_S = 180.0
-"""How long after a fault's end every program may take to do its work again."""
+HEALED_WITHIN_S = float(os.environ.get("TOKENLEDGER_HEALED_WITHIN_S", "180"))
+"""How long after a fault's end every program may take to do its work again; more where a machine is shared with much."""
 _POLL_EVERY_S = 0.1
 
 
