@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from infra.local.stack import Stack
 
 HEALED_WITHIN_S = float(os.environ.get("TOKENLEDGER_HEALED_WITHIN_S", "180"))
-"""How long after a fault's end every program may take to do its work again; more where a machine is shared with much."""
+"""How long after a fault every program may take to do its work again; more where a machine is shared by many."""
 _POLL_EVERY_S = 0.1
 
 
