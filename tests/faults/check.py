@@ -163,9 +163,10 @@ def _conserved(expected: Expected, found: Books, log: Sequence[Logged], *, alone
         taken[partition] += count
     wanted = {outcome: count for outcome, count in expected.outcomes.items() if count}
     problems += _differing("I3", "outcome", wanted, totals)
-    return problems + _differing(
-        "I3", "records of partition", {one: len(offsets) for one, offsets in places.items()}, taken
-    )
+    records = {partition: len(offsets) for partition, offsets in places.items()}
+    if refused := sum(partition == journal.REFUSED_PARTITION for partition, _ in expected.rejected):
+        records[journal.REFUSED_PARTITION] = refused
+    return problems + _differing("I3", "records of partition", records, taken)
 
 
 def _lines(expected: Expected, found: Books) -> list[Problem]:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 Entry = dict[str, Any]
+REFUSED_PARTITION = 99
+"""Where records came from that older code refused: a partition the topic no longer has."""
 _OLDEST_US, _NEWEST_US = 400 * 86_400_000_000, 300_000_000
 
 
@@ -40,6 +42,8 @@ class Journal(NamedTuple):
     entries: dict[int, Entry]
     """By number; repetitions point to the entry they repeat."""
     acks: list[Ack]
+    refused: int = 0
+    """Records that lay on the rejected topic before, as older code left them."""
 
 
 class Call(NamedTuple):
@@ -83,8 +87,9 @@ def read(path: Path) -> Journal:
         else:
             run = one["run"]
     # What is on the rejected topic already, and is to be sent again in the run.
-    refused = path.with_name("refused.jsonl")
-    return Journal(run, entries | {one["n"]: one for one in _lines(refused)} if refused.exists() else entries, acks)
+    path = path.with_name("refused.jsonl")
+    refused = {one["n"]: one for one in _lines(path)} if path.exists() else {}
+    return Journal(run, entries | refused, acks, len(refused))
 
 
 def _lines(path: Path) -> Iterator[Entry]:
@@ -98,8 +103,8 @@ def _lines(path: Path) -> Iterator[Entry]:
 def expected(journal: Journal, log: Iterable[Logged]) -> Expected:
     """What these records come to."""
     places = {}
-    rejected = {}
-    outcomes: Counter[str] = Counter()
+    rejected = {(REFUSED_PARTITION, number): "unknown_shape" for number in range(journal.refused)}
+    outcomes: Counter[str] = Counter(rejected=journal.refused)
     replies: dict[tuple[str, str], set[str]] = defaultdict(set)
     told: dict[str, dict[int, list[Logged]]] = defaultdict(lambda: defaultdict(list))
     for one in log:

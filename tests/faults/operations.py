@@ -20,6 +20,8 @@ import psycopg
 from confluent_kafka import Producer
 
 from tests.faults.check import REPLAYED_FROM
+from tests.faults.journal import REFUSED_PARTITION
+from tests.faults.log import TOPIC
 from tests.faults.rates import PER_MILLION
 from tests.faults.shapes import chat
 from tests.faults.workload import Traffic
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 _TRIES: Final = 8
 _PAUSE_S: Final = 2.0
 _REFUSED_BEFORE: Final = 200
-_OLD_TOPIC: Final = "llm.raw.v0"
 
 
 class Did(NamedTuple):
@@ -123,9 +124,12 @@ def _refuse(drive: Drive) -> None:
         n = REPLAYED_FROM + number
         record = traffic.record(traffic.caller(number), chat(dice, traffic.response_id()))
         headers = record.headers | {"faults_n": b"%d" % n}
-        raw = RawEvent(value=record.value, headers=headers, key=record.key, topic=_OLD_TOPIC, offset=number)
+        raw = RawEvent(
+            value=record.value, headers=headers, key=record.key, topic=TOPIC, partition=REFUSED_PARTITION, offset=number
+        )
         rejected = Rejected(
-            reason=Reason.UNKNOWN_SHAPE, stage="normalise", detail="older code", topic=_OLD_TOPIC, partition=0,
+            reason=Reason.UNKNOWN_SHAPE, stage="normalise", detail="older code", topic=TOPIC,
+            partition=REFUSED_PARTITION,
             offset=number, append_at_us=drive.run.start_us, tenant_id=record.entry["tenant"],
             event_id=record.entry["event"], code_version="0.0.1",
         )  # fmt: skip
@@ -144,7 +148,7 @@ def _wait_until_indexed(drive: Drive) -> None:
     until_s = time.monotonic() + 120
     while time.monotonic() < until_s:
         try:
-            if drive.scalar("SELECT count(*) FROM rejected WHERE topic = 'llm.raw.v0'") == _REFUSED_BEFORE:
+            if drive.scalar("SELECT count(*) FROM rejected WHERE partition = 99") == _REFUSED_BEFORE:
                 return
         except psycopg.Error:
             pass
