@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from airflow.sdk import Param
 
-from dags.running import described, given_or_day, moment, tokenledger
+from dags.running import Command, described, given_or_day, moment, tokenledger
 
 with described(
     "refresh_prices",
@@ -27,41 +27,33 @@ with described(
         ),
     },
 ):
-    difference = tokenledger(
-        "prices",
-        "import",
-        "--dry-run",
-        options={"--confirm": "{{ params.confirm }}"},
-        final_status=1,
-        task_id="difference",
-        pool="ledger",
-        execution_timeout=timedelta(minutes=10),
+
+    def _import(task_id: str, *words: str) -> Command:
+        return tokenledger(
+            "prices",
+            "import",
+            *words,
+            options={"--confirm": "{{ params.confirm }}"},
+            final_status=1,
+            task_id=task_id,
+            pool="ledger",
+            execution_timeout=timedelta(minutes=10),
+        )
+
+    def _reprice(task_id: str, word: str, *, hours: int) -> Command:
+        return tokenledger(
+            "reprice",
+            word,
+            options={"--since": given_or_day("since", days_before=31)},
+            final_status=1,
+            task_id=task_id,
+            pool="ledger",
+            execution_timeout=timedelta(hours=hours),
+        )
+
+    (
+        _import("difference", "--dry-run")
+        >> _import("import")
+        >> _reprice("money", "--dry-run", hours=1)
+        >> _reprice("reprice", "--reason=prices refreshed by {{ run_id }}", hours=2)
     )
-    imported = tokenledger(
-        "prices",
-        "import",
-        options={"--confirm": "{{ params.confirm }}"},
-        final_status=1,
-        task_id="import",
-        pool="ledger",
-        execution_timeout=timedelta(minutes=10),
-    )
-    since = {"--since": given_or_day("since", days_before=31)}
-    money = tokenledger(
-        "reprice",
-        "--dry-run",
-        options=since,
-        task_id="money",
-        pool="ledger",
-        execution_timeout=timedelta(minutes=30),
-    )
-    reprice = tokenledger(
-        "reprice",
-        "--reason=prices refreshed by {{ run_id }}",
-        options=since,
-        final_status=1,
-        task_id="reprice",
-        pool="ledger",
-        execution_timeout=timedelta(hours=2),
-    )
-    difference >> imported >> money >> reprice
