@@ -6,7 +6,6 @@ fault lasts: the server's socket is moved aside and the proxy takes its place, s
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import time
 from contextlib import contextmanager
@@ -151,21 +150,22 @@ def _before_postgres(site: Site) -> Iterator[Proxy]:
     aside = site.layout.postgres_socket.with_name("postgres-aside")
     aside.mkdir(exist_ok=True)
     moved = aside / socket.name
-    server = socket.stat()
     socket.rename(moved)
+    ours = 0
     try:
         with Proxy(Address(path=socket), Address(path=moved)).running() as proxy:
+            ours = socket.stat().st_ino
             with psycopg.connect(
                 f"host={aside} port={port} dbname=postgres user={SUPERUSER}", autocommit=True
             ) as admin:
                 admin.execute(_CLIENTS)
             yield proxy
     finally:
-        # A Postgres that was started anew meanwhile has made its own socket, which stays.
-        if moved.exists() and (not socket.exists() or moved.stat().st_ino == server.st_ino):
-            with contextlib.suppress(FileNotFoundError):
-                socket.unlink()
-            moved.rename(socket)
+        # A Postgres that was started anew meanwhile has made its own socket in the place of ours; that one stays.
+        if socket.exists() and socket.stat().st_ino != ours:
+            moved.unlink()
+        else:
+            moved.replace(socket)
 
 
 @dataclass(frozen=True, slots=True)
