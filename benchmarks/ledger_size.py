@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import psycopg
+from psycopg import sql
 
 from benchmarks.filled_ledger import BATCH_CALLS, LINES_A_CALL, Admin, Filling, bytes_on_disk
 from benchmarks.writer_vs_copy import workload
@@ -31,7 +32,8 @@ from tokenledger.records.topics import PRICED
 _PLACE: Final = (PRICED.name, 0)
 _DAY_US: Final = 86_400_000_000
 _TIMES: Final = 7
-_FILL_FAST: Final = {"fsync": "off", "full_page_writes": "off"}
+_FILL_FAST: Final = ("fsync", "full_page_writes")
+"""What a ledger that is only being filled does without."""
 
 Query = Callable[[Connection, int], object]
 """A connection, and the instant the ledger ends."""
@@ -167,7 +169,8 @@ def main() -> None:
 
 def _durable(admin: Admin, *, is_on: bool) -> None:
     for name in _FILL_FAST:
-        admin.execute(f"ALTER SYSTEM SET {name} = {'on' if is_on else 'off'}".encode())
+        statement = sql.SQL("ALTER SYSTEM SET {} = {}")
+        admin.execute(statement.format(sql.Identifier(name), sql.Literal("on" if is_on else "off")))
     admin.execute("SELECT pg_reload_conf()")
 
 

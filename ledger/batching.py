@@ -202,10 +202,7 @@ class Batch(Generic[S]):
         if not new:
             return
         calls = {known[key] for one in new for key in _keys(one) if key in known}
-        existing = store.existing(self.connection, calls)
-        if len(existing) < len(calls):
-            message = "the month in which the call was charged was dropped: the call can no longer change"
-            raise store.DroppedMonthError(message)
+        existing = store.existing(self.connection, calls, whole=True)
         by_id = {call.charged.call_id: call for call in existing}
         links = [
             Link(one.priced.call.tenant_id, one.priced.call.event_key, response_key)

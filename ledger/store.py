@@ -1,15 +1,10 @@
 """All SQL of the write path. Every function runs inside the transaction of its caller."""
 
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
-from struct import pack
 from typing import Any, Final
 
 import msgspec
 from psycopg import sql
-from psycopg.abc import Buffer
-from psycopg.adapt import Dumper, Loader
-from psycopg.pq import Format
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_dumps
 from psycopg.types.multirange import Multirange
@@ -21,6 +16,8 @@ from ledger.calls import CALL_HEAD, ROW_COLUMNS
 from ledger.charging import DIMENSIONS, RATE_FIELDS
 from ledger.columns import priced_call
 from ledger.database import Connection
+from ledger.dropped import DroppedMonthError, dropped
+from ledger.key_array import KeyArray, KeyArrayDumper
 from ledger.posting import Charged, Rows
 from ledger.received import Origins, Received
 from ledger.seen import Chunk, Ranges, Seen
@@ -34,43 +31,11 @@ class OffsetsMovedError(Exception):
     """Another writer works on this ledger."""
 
 
-class DroppedMonthError(Exception):
-    """A record would change a call whose charge was dropped with its month; it is the record that is refused."""
-
-
-class KeyArray(bytes):
-    """Keys, joined, to be sent as uuid[]."""
-
-    __slots__ = ()
-
-
-class _KeyArrayDumper(Dumper):
-    format = Format.BINARY
-    oid = 2951  # uuid[]
-
-    def dump(self, obj: bytes) -> bytes:
-        count = len(obj) // 16
-        head = pack(">iiiii", 1, 0, 2950, count, 1)
-        size = pack(">i", 16)
-        return head + b"".join([size + obj[at : at + 16] for at in range(0, len(obj), 16)])
-
-
-class _ExactJsonLoader(Loader):
-    """Numbers as they are written: amounts within a provider's usage object are no floats."""
-
-    def load(self, data: Buffer) -> Any:
-        return _exactly(bytes(data))
-
-
-_exactly: Final = msgspec.json.Decoder(float_hook=Decimal).decode
-_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
-
-
 def prepare(connection: Connection, *, synchronous_commit: str) -> None:
     """Settings of a writer's session."""
     read_exactly(connection)
     set_json_dumps(_encode, connection)
-    connection.adapters.register_dumper(KeyArray, _KeyArrayDumper)
+    connection.adapters.register_dumper(KeyArray, KeyArrayDumper)
     # Everything below looks rows up by key; a plan for a table believed small must not survive its growth.
     for name in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"):
         connection.execute("SELECT set_config(%s, 'off', false)", (name,))
@@ -183,8 +148,8 @@ def winners(connection: Connection, calls: Iterable[tuple[int, int]]) -> dict[in
 _ALL_CALL_COLUMNS: Final = _columns(*ROW_COLUMNS)
 
 
-def existing(connection: Connection, calls: Iterable[tuple[int, int]]) -> list[Existing]:
-    """Calls with all that is kept of them, without those whose charge was dropped with its month."""
+def existing(connection: Connection, calls: Iterable[tuple[int, int]], *, whole: bool = False) -> list[Existing]:
+    """Calls with all that is kept of them; those whose charge was dropped with its month are left out, or an error."""
     hints = dict(calls)
     cursor = connection.cursor(row_factory=dict_row)
     rows = cursor.execute(
@@ -200,7 +165,10 @@ def existing(connection: Connection, calls: Iterable[tuple[int, int]]) -> list[E
         rows += cursor.execute(statement, (missing,)).fetchall()
     assert len(rows) == len(hints), f"keys lead to calls that are not there: {missing}"  # noqa: S101
     lines = _lines(connection, [row["posting_id"] for row in rows])
-    dropped = _dropped(connection, sorted({row["posting_id"] for row in rows} - lines.keys()))
+    # One without lines may have had none.
+    gone = dropped(connection, sorted({row["posting_id"] for row in rows} - lines.keys()))
+    if gone and whole:
+        raise DroppedMonthError
     witnesses = _witnesses(connection, list(hints))
     return [
         Existing(
@@ -210,16 +178,8 @@ def existing(connection: Connection, calls: Iterable[tuple[int, int]]) -> list[E
             witnesses=tuple(witnesses.get(row["call_id"], ())),
         )
         for row in sorted(rows, key=lambda row: int(row["call_id"]))
-        if row["posting_id"] not in dropped
+        if row["posting_id"] not in gone
     ]
-
-
-def _dropped(connection: Connection, postings: list[int]) -> set[int]:
-    """Of these postings those that are not there: what they charged cannot be taken back. One without lines is."""
-    if not postings:
-        return set()
-    rows = connection.execute("SELECT posting_id FROM postings WHERE posting_id = ANY(%s)", (postings,)).fetchall()
-    return set(postings) - {posting_id for (posting_id,) in rows}
 
 
 def _lines(connection: Connection, postings: list[int]) -> dict[int, list[Line]]:

@@ -17,6 +17,7 @@ import psycopg
 from ledger import adjusting, store
 from ledger.batching import Decode, Done, apply
 from ledger.database import Connection, connect
+from ledger.dropped import DroppedMonthError
 from ledger.ending import Stop, run_supervised
 from ledger.kafka import KafkaSide, received
 from ledger.observing import BATCH_SECONDS, LAG, RECORDS, RETRIES, VISIBLE_SECONDS, Pulse, logger, serve
@@ -37,7 +38,7 @@ REFUSED: Final = (
     struct.error,
     OverflowError,
     UnicodeEncodeError,
-    store.DroppedMonthError,
+    DroppedMonthError,
 )
 """The record is at fault, not the world: SQLSTATE classes 22 and 23, and what cannot even be sent."""
 
@@ -79,7 +80,7 @@ def unstorable(one: Received, error: BaseException) -> Received:
             reason=Reason.UNSTORABLE,
             stage="store",
             # The server's own words may quote the call's texts.
-            detail=str(error) if isinstance(error, store.DroppedMonthError) else f"Postgres refused the row: {state}",
+            detail=str(error) if isinstance(error, DroppedMonthError) else f"Postgres refused the row: {state}",
             tenant_id=call.tenant_id if call else None,
             event_id=call.event_id if call else None,
             topic=record.topic,
