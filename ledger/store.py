@@ -11,13 +11,13 @@ from psycopg.types.multirange import Multirange
 from psycopg.types.range import Range
 
 from ledger import copying
+from ledger.adapters import ExactJsonLoader, KeyArray, KeyArrayDumper, encode_exactly
 from ledger.amending import Existing
 from ledger.calls import CALL_HEAD, ROW_COLUMNS
 from ledger.charging import DIMENSIONS, RATE_FIELDS
 from ledger.columns import priced_call
 from ledger.database import Connection
 from ledger.dropped import DroppedMonthError, dropped
-from ledger.key_array import KeyArray, KeyArrayDumper
 from ledger.posting import Charged, Rows
 from ledger.received import Origins, Received
 from ledger.seen import Chunk, Ranges, Seen
@@ -34,7 +34,7 @@ class OffsetsMovedError(Exception):
 def prepare(connection: Connection, *, synchronous_commit: str) -> None:
     """Settings of a writer's session."""
     read_exactly(connection)
-    set_json_dumps(_encode, connection)
+    set_json_dumps(encode_exactly, connection)
     connection.adapters.register_dumper(KeyArray, KeyArrayDumper)
     # Everything below looks rows up by key; a plan for a table believed small must not survive its growth.
     for name in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"):
@@ -46,7 +46,7 @@ def prepare(connection: Connection, *, synchronous_commit: str) -> None:
 def read_exactly(connection: Connection) -> None:
     """Have JSON columns read without floats."""
     for name in ("json", "jsonb"):
-        connection.adapters.register_loader(name, _ExactJsonLoader)
+        connection.adapters.register_loader(name, ExactJsonLoader)
 
 
 def load_state(connection: Connection) -> State:

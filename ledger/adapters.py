@@ -1,8 +1,12 @@
-"""Keys as one argument of a statement: psycopg would make an object of every one."""
+"""What psycopg is taught: keys as one argument, where it would make an object of each, and numbers as they are written."""
 
+from decimal import Decimal
 from struct import pack
+from typing import Any, Final
 
-from psycopg.adapt import Dumper
+import msgspec
+from psycopg.abc import Buffer
+from psycopg.adapt import Dumper, Loader
 from psycopg.pq import Format
 
 
@@ -19,18 +23,20 @@ class KeyArrayDumper(Dumper):
     oid = 2951  # uuid[]
 
     def dump(self, obj: bytes) -> bytes:
+        """Write them."""
         count = len(obj) // 16
         head = pack(">iiiii", 1, 0, 2950, count, 1)
         size = pack(">i", 16)
         return head + b"".join([size + obj[at : at + 16] for at in range(0, len(obj), 16)])
 
 
-class _ExactJsonLoader(Loader):
+class ExactJsonLoader(Loader):
     """Numbers as they are written: amounts within a provider's usage object are no floats."""
 
     def load(self, data: Buffer) -> Any:
+        """Read it."""
         return _exactly(bytes(data))
 
 
 _exactly: Final = msgspec.json.Decoder(float_hook=Decimal).decode
-_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
+encode_exactly: Final = msgspec.json.Encoder(decimal_format="number").encode
