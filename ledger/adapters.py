@@ -1,4 +1,4 @@
-"""What psycopg is taught: keys as one argument, where it would make an object of each, and numbers as they are written."""
+"""What psycopg is taught: keys as one argument, which it would make objects of, and numbers as they are written."""
 
 from decimal import Decimal
 from struct import pack
