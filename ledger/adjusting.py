@@ -169,7 +169,7 @@ def post(connection: Connection, state: State, *, now_us: int) -> int:
             begin(connection, state)
             batch: Batch[Received] = Batch(connection, state, now_us, lambda one: one)
             rows = connection.execute(_WAITING, (0, POSTED_AT_ONCE)).fetchall()
-            _post(connection, state, batch, rows)
+            _post(connection, batch, rows=rows)
             batch.finish({}, {})
     except BaseException:
         state.rollback()
@@ -178,7 +178,8 @@ def post(connection: Connection, state: State, *, now_us: int) -> int:
     return len(rows)
 
 
-def _post(connection: Connection, state: State, batch: Batch[Received], rows: Sequence[tuple[Any, ...]]) -> None:
+def _post(connection: Connection, batch: Batch[Received], *, rows: Sequence[tuple[Any, ...]]) -> None:
+    state = batch.state
     posted_at_us = batch.poster.posted_at_us
     for table in ("postings", "lines"):
         batch.make_months(table, {posted_at_us})

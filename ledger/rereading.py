@@ -88,10 +88,10 @@ def rereadings(connection: Connection, wanted: Wanted, *, read: Read, every: boo
     with connection.transaction(), connection.cursor(name="rereading") as cursor:
         cursor.execute(_FIND, bound)
         while hints := cursor.fetchmany(_READ_AT_ONCE):
-            yield _found(store.existing(connection, hints), read, closed)
+            yield _found(store.existing(connection, hints), read, closed=closed)
 
 
-def _found(calls: Sequence[Existing], read: Read, closed: Closed) -> Found:
+def _found(calls: Sequence[Existing], read: Read, *, closed: Closed) -> Found:
     found = Found(differs=[], same=[], refused=Counter(), unreadable=Counter())
     records = [record for call in calls for record in (call.winner, *call.witnesses)]
     made = {id(record): again for record, again in zip(records, read(records), strict=True)}
@@ -105,11 +105,11 @@ def _found(calls: Sequence[Existing], read: Read, closed: Closed) -> Found:
                 found.refused[one.reason.value] += 1
             else:
                 found.unreadable[record.call.usage_reading] += 1
-        _sort_out(found, call, again, corrects=is_closed(closed, call))
+        _sort_out(found, call, again=again, corrects=is_closed(closed, call))
     return found
 
 
-def _sort_out(found: Found, call: Existing, again: Mapping[str, PricedCall], *, corrects: bool) -> None:
+def _sort_out(found: Found, call: Existing, *, again: Mapping[str, PricedCall], corrects: bool) -> None:
     changed = {fingerprint: one for fingerprint, one in again.items() if fingerprint != one.fingerprint}
     if changed:
         [amendment] = amending.read_again(call, dict(again)).amendments

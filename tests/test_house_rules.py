@@ -115,6 +115,7 @@ CATCH_ALL = {
     "serving/gateway/routing.py": "a defect of the router costs its judgement, not the request",
     "ledger/batching.py": "rolls back and raises again",
     "ledger/database.py": "closes the connection and raises again",
+    "ledger/adjusting.py": "rolls back and raises again",
     "ledger/repricing.py": "rolls back and raises again",
 }
 """Modules that may catch everything, and why."""
