@@ -1,4 +1,4 @@
-"""The watcher as a process: librdkafka's own broker, a real Postgres; the last test on the whole stack."""
+"""The watcher as a process: librdkafka's own broker, a real Postgres."""
 
 import os
 import signal
@@ -68,9 +68,14 @@ class Watcher:
         """Rows of a query."""
         return self.reader.execute(statement.encode()).fetchall()
 
+    def command(self, *arguments: str) -> int:
+        """Exit status of `tokenledger …`."""
+        command = [sys.executable, "-m", "tokenledger.cli", *arguments]
+        return subprocess.run(command, env=self.environment, capture_output=True, check=False, timeout=60).returncode
+
     def wait(self, holds: Callable[[], bool], what: str) -> None:
         """Until it holds."""
-        deadline_s = time.monotonic() + 20
+        deadline_s = time.monotonic() + 60
         while not holds():
             if self.process.poll() is not None or time.monotonic() > deadline_s:
                 self.process.kill()
@@ -97,6 +102,7 @@ def test_lost_numbers_are_listed_until_they_come_and_a_restart_is_no_loss(watche
     gaps = [("/app", "start-1", 3, 4), ("/app", "start-1", 7, 8)]
     watcher.wait(lambda: watcher.rows(GAPS) == gaps, "two gaps")
     watcher.wait(lambda: ("gap", "source /app, epoch start-1") in watcher.rows(OPEN), "an alert")
+    assert (watcher.command("sources", "--gaps"), watcher.command("alerts", "--open", "--state", "gap")) == (1, 1)
     watcher.kill()
     watcher.say(4, 3, 3, 9)
     watcher.process = watcher.start()
@@ -104,6 +110,7 @@ def test_lost_numbers_are_listed_until_they_come_and_a_restart_is_no_loss(watche
     watcher.say(7, 8)
     watcher.wait(lambda: ("gap", "source /app, epoch start-1") not in watcher.rows(OPEN), "no alert")
     assert watcher.rows(GAPS) == []
+    assert (watcher.command("sources", "--gaps"), watcher.command("alerts", "--open", "--state", "gap")) == (0, 0)
     # Thirteen records were sent, though the watcher was killed amid them.
     assert watcher.rows("SELECT records FROM sources") == [(13,)]
 

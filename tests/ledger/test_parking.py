@@ -14,6 +14,7 @@ from tokenledger.process import default_context
 from tokenledger.records import Reason, Rejected
 from tokenledger.records.topics import RAW
 
+pytestmark = pytest.mark.slow
 _OLD = Wanted(ce_source="/old")
 _ENDLESS_US = 2**62
 

@@ -19,6 +19,7 @@ from tests.ledger.samples import NOW_US, call, priced
 from tokenledger.records import Reason, Rejected
 from tokenledger.records.topics import RAW
 
+pytestmark = pytest.mark.slow
 LIMITS = Limits.from_environment({"TOKENLEDGER_WATCH_REJECT_RATIO": "0.1", "TOKENLEDGER_WATCH_REJECT_RECORDS": "20"})
 _MIN_US = 60_000_000
 
