@@ -1,6 +1,7 @@
 """A model beside the patterns: Presidio's own engine over a spaCy pipeline made here, so that nothing is fetched."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import spacy
@@ -29,7 +30,7 @@ models:
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline that knows these and nothing else."""
     pipeline = spacy.blank("en")
-    ruler = pipeline.add_pipe("entity_ruler")
+    ruler: Any = pipeline.add_pipe("entity_ruler")
     ruler.add_patterns([{"label": label, "pattern": one} for label, names in NAMED.items() for one in names])
     path = tmp_path_factory.mktemp("model") / "names"
     pipeline.to_disk(path)
