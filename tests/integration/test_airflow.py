@@ -18,11 +18,10 @@ import pytest
 from dags.edges import versions
 from infra.airflow_client import Airflow, Refused
 from infra.local.airflow import NAMES
-from ledger.lake.progress import read_progress
+from ledger.lake import reading
 from serving.router.versions import promoted
 from tests.integration.conftest import RunningStack
 from tests.integration.conversations import conversation, routed, send
-from tokenledger.records.topics import RAW
 
 TENANT, ROUTED = "airflow-tests", "airflow-routed"
 CALLS = 600
@@ -163,7 +162,7 @@ def lake(airflow: Running, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     stack.tokenledger("prices", "add", str(prices), "--reason", "a test")
     sent = send(stack.layout.kafka_bootstrap, tenant=TENANT, values=_conversations(now))
     sent += send(stack.layout.kafka_bootstrap, tenant=ROUTED, values=_routed(now))
-    stack.wait_until(lambda: _archived(stack.layout.lake) >= sent, "the lake to hold what was sent")
+    stack.wait_until(lambda: _archived(stack.layout.lake) == (sent, sent), "the lake to hold what was sent")
     begun = {
         "refresh_prices": airflow.operator.trigger("refresh_prices"),
         "retention": airflow.operator.trigger("retention", texts_days=30),
@@ -195,8 +194,11 @@ def _routed(now: datetime) -> Iterator[bytes]:
         yield from routed(number, run=ROUTED, started_at_us=at_us, is_hard=is_hard)
 
 
-def _archived(lake: Path) -> int:
-    return sum(one.next_offset for (topic, _), one in read_progress(lake).items() if topic == RAW.name)
+def _archived(lake: Path) -> tuple[int, int]:
+    """Texts and calls of our tenants."""
+    ours = [TENANT, ROUTED]
+    calls = sum(len(batch) for batch in reading.calls(lake, tenants=ours, columns=["status"]))
+    return sum(1 for _ in reading.texts(lake, tenants=ours)), calls
 
 
 def test_its_four_processes_are_ready_and_their_passwords_are_told_once(airflow: Running, week: int) -> None:
@@ -302,6 +304,9 @@ def test_prices_are_refreshed_and_what_came_before_its_price_is_charged(airflow:
             "SELECT price_status, cost_usd_pico FROM calls WHERE tenant_id = 'airflow-own'"
         ).fetchall()
     assert set(found) == {("priced", 3_000_000_000)}
+    # The lake keeps the first price, and is compared by it.
+    day = f"{lake.now:%Y-%m-%d}"
+    assert "the lake is right" in airflow.stack.tokenledger("lake", "verify", "--day", day)
 
 
 def test_old_texts_go_before_old_calls(airflow: Running, lake: Lake) -> None:

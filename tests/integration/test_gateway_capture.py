@@ -41,7 +41,7 @@ class Served(NamedTuple):
 def served(stack: RunningStack, tmp_path: Path) -> Iterator[Served]:
     stack.wait_until_healthy()
     layout = stack.layout
-    layout.consent.write_text(f"[tenants.{YES}]\ncapture_texts = true\n", encoding="utf-8")
+    stack.allow_texts(YES)
     secret = layout.secrets / "api-keys"
     keys = {tenant: new_key(layout.dsn("keeper"), secret, tenant_id=tenant) for tenant in (YES, NO)}
     with simulator(TIERS, tmp_path) as fleet:
