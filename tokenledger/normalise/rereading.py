@@ -58,7 +58,7 @@ def _bodies(call: Call, raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
     named = {name: value for name, value in known.items() if value is not None}
     usage = {name: value for name, value in raw.items() if name != _BESIDE}
     beside = {_BESIDE: raw[_BESIDE]} if _BESIDE in raw else {}
-    rows = {"data": []} if call.api == "embeddings" else {}
+    rows: dict[str, Any] = {"data": []} if call.api == "embeddings" else {}
     if call.api in _OBJECTS:
         yield {**named, **beside, **rows, "object": _OBJECTS[call.api], "usage": usage}
     yield {**named, "usage": raw}
