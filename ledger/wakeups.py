@@ -6,8 +6,8 @@ them cost the time until the wait ends by itself, and nothing else.
 
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Final, Self
+from contextlib import closing
+from typing import Final
 
 import psycopg
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
@@ -44,11 +44,7 @@ class Wakeups:
         )
         self._consumer.assign([TopicPartition(topic.name, 0, OFFSET_END) for topic in topics])
 
-    def __enter__(self) -> Self:
-        """Listen."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def close(self) -> None:
         """Listen no longer."""
         self._consumer.close()
 
@@ -84,7 +80,7 @@ def follow(
 
     A look that raises ValueError, and Postgres being away, are told and tried again.
     """
-    with Wakeups(settings.kafka_bootstrap) as wakeups:
+    with closing(Wakeups(settings.kafka_bootstrap)) as wakeups:
         while not stopped():
             try:
                 with connect(settings, application=application) as connection:

@@ -14,6 +14,7 @@ import psycopg
 
 from ledger.database import Connection, connect
 from ledger.prices import store
+from ledger.prices.changes import Kept
 from ledger.settings import Settings
 from ledger.wakeups import follow
 from tokenledger.process import Context
@@ -39,6 +40,7 @@ class Following:
         self._stop = threading.Event()
         self._has_book = threading.Event()
         self._change_no = -1
+        self._kept: dict[tuple[str, int], Kept] = {}
         self._looked_s = time.monotonic()
         self.context: Context
         """What to price with now."""
@@ -87,7 +89,8 @@ class Following:
 
     def _look(self, connection: Connection) -> None:
         if store.newest(connection) != self._change_no:
-            change_no, book = store.current(connection)
+            change_no = store.load_newer(connection, self._kept, after=max(self._change_no, 0))
+            book = store.book_now(list(self._kept.values()))
             self.context, self._change_no = Context(book), change_no
             self._say(f"price book {book.version}, change {change_no}")
             self._loaded(self.context)

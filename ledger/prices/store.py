@@ -18,17 +18,17 @@ _RATES: Final = """
     SELECT row_no, kind, change_no, withdrawn_by, layer, tenant_id, provider, model, meter, processing,
         service_tier, region, speed, lower(context_tokens), upper(context_tokens), windows, lower(valid_us),
         upper(valid_us), lower(known_us), upper(known_us), pico, per, minimum_quantity, note
-    FROM prices ORDER BY row_no
+    FROM prices WHERE greatest(change_no, withdrawn_by) > %s ORDER BY row_no
 """
 _CONTRACTS: Final = """
     SELECT row_no, change_no, withdrawn_by, tenant_id, provider, model, discount_ppm, lower(valid_us), upper(valid_us),
         lower(known_us), upper(known_us)
-    FROM contracts ORDER BY row_no
+    FROM contracts WHERE greatest(change_no, withdrawn_by) > %s ORDER BY row_no
 """
 _ALIASES: Final = """
     SELECT row_no, change_no, withdrawn_by, provider, name, model, lower(valid_us), upper(valid_us), lower(known_us),
         upper(known_us)
-    FROM aliases ORDER BY row_no
+    FROM aliases WHERE greatest(change_no, withdrawn_by) > %s ORDER BY row_no
 """
 _ADD_RATE: Final = """
     INSERT INTO prices (price_id, kind, layer, tenant_id, provider, model, meter, processing, service_tier, region,
@@ -99,7 +99,32 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 def load(connection: Connection) -> list[Kept]:
     """Everything ever believed."""
-    rates = [_rate(row) for row in connection.execute(_RATES)]
+    return [one for one in _rows(connection, after=0) if _was_known(one)]
+
+
+def load_newer(connection: Connection, known: dict[tuple[str, int], Kept], *, after: int) -> int:
+    """Bring what was known after a change to the newest one, whose number is returned: only what changed is read."""
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        change_no, changed = newest(connection), _rows(connection, after=after)
+    for one in changed:
+        place = type(one.entry).__name__, one.row_no
+        if _was_known(one):
+            known[place] = one
+        else:
+            known.pop(place, None)
+    return change_no
+
+
+def _was_known(one: Kept) -> bool:
+    """A row withdrawn in the instant it was added was not; Postgres keeps no bounds of an empty range."""
+    known_from_us: int | None = one.entry.known_from_us
+    return known_from_us is not None
+
+
+def _rows(connection: Connection, *, after: int) -> list[Kept]:
+    """What changes after this one added or withdrew."""
+    rates = [_rate(row) for row in connection.execute(_RATES, (after,))]
     contracts = [
         Kept(
             row_no=number, kind=CONTRACT, change_no=change, withdrawn_by=withdrawn,
@@ -109,7 +134,7 @@ def load(connection: Connection) -> list[Kept]:
             ),
         )
         for number, change, withdrawn, tenant, provider, model, ppm, start, stop, known, gone
-        in connection.execute(_CONTRACTS)
+        in connection.execute(_CONTRACTS, (after,))
     ]  # fmt: skip
     aliases = [
         Kept(
@@ -119,10 +144,10 @@ def load(connection: Connection) -> list[Kept]:
                 known_to_us=END_US if gone is None else gone,
             ),
         )
-        for number, change, withdrawn, provider, name, model, start, stop, known, gone in connection.execute(_ALIASES)
+        for number, change, withdrawn, provider, name, model, start, stop, known, gone
+        in connection.execute(_ALIASES, (after,))
     ]  # fmt: skip
-    # A row withdrawn in the instant it was added was never known; Postgres keeps no bounds of an empty range.
-    return [one for one in (*rates, *contracts, *aliases) if one.entry.known_from_us is not None]
+    return [*rates, *contracts, *aliases]
 
 
 def _rate(row: tuple[Any, ...]) -> Kept:
@@ -191,10 +216,11 @@ def current(connection: Connection) -> tuple[int, PriceBook]:
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         change_no, kept = newest(connection), load(connection)
-    return change_no, _book(kept)
+    return change_no, book_now(kept)
 
 
-def _book(kept: Sequence[Kept]) -> PriceBook:
+def book_now(kept: Sequence[Kept]) -> PriceBook:
+    """The book of everything: the ledger's, or the packaged catalogue with own entries where none was imported."""
     if any(map(is_catalogue, kept)):
         return book_of(kept)
     return build_book(overlay=overlay_of(kept)) if kept else packaged_book()
@@ -202,7 +228,7 @@ def _book(kept: Sequence[Kept]) -> PriceBook:
 
 def book_after(kept: Iterable[Kept], change_no: int) -> PriceBook:
     """The book as `current` gave it when this change was the newest."""
-    return _book([_before_later(one, change_no) for one in kept if one.change_no <= change_no])
+    return book_now([_before_later(one, change_no) for one in kept if one.change_no <= change_no])
 
 
 def _before_later(one: Kept, change_no: int) -> Kept:

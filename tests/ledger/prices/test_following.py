@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable, Iterator
 
+import msgspec
 import psycopg
 import pytest
 
 from ledger import wakeups
 from ledger.database import connect
-from ledger.prices import following, store
+from ledger.prices import changes, following, store
 from ledger.prices.changes import RATE, Plan
 from ledger.prices.following import Following, NoBookError
 from ledger.private_postgres import Server
@@ -82,3 +83,41 @@ def test_who_prices_reads_the_book_and_nothing_else(server: Server, database: st
         for statement in (b"SELECT FROM calls", b"SELECT FROM api_keys", b"UPDATE prices SET known_us = 'empty'"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 reader.execute(statement)
+
+
+def test_what_is_followed_change_by_change_is_the_book_that_is_loaded_whole(server: Server, database: str) -> None:
+    one, other = ROW, msgspec.structs.replace(ROW, model="acme-small")
+    corrected = msgspec.structs.replace(ROW, list_pico=9)
+    known: dict[tuple[str, int], changes.Kept] = {}
+    after = 0
+    with connect(server.settings(database, user="keeper"), application="test") as keeper:
+        for stated in ([one], [other], [corrected], None, [one]):
+            with keeper.transaction():
+                at_us, kept = store.begin(keeper), store.load(keeper)
+                plan = (
+                    changes.add(store.believed(kept), [(RATE, row) for row in stated], at_us=at_us, correct=True)
+                    if stated
+                    else changes.undo(after, kept, at_us=at_us)
+                )
+                store.apply(keeper, plan, at_us=at_us, action="add", reason="a test")
+            after = store.load_newer(keeper, known, after=after)
+            assert (after, store.book_now(list(known.values())).version) == (
+                store.current(keeper)[0],
+                store.current(keeper)[1].version,
+            )
+            assert sorted(known.values(), key=lambda kept: kept.row_no) == store.load(keeper)
+
+
+def test_a_row_withdrawn_in_the_instant_it_was_added_is_followed_too(server: Server, database: str) -> None:
+    known: dict[tuple[str, int], changes.Kept] = {}
+    with connect(server.settings(database, user="keeper"), application="test") as keeper:
+        with keeper.transaction():
+            at_us = store.begin(keeper)
+            store.apply(keeper, Plan(added=((RATE, ROW),)), at_us=at_us, action="add", reason="a test")
+        after = store.load_newer(keeper, known, after=0)
+        assert len(known) == 1
+        with keeper.transaction():
+            undo = Plan(withdrawn=tuple(known.values()))
+            store.apply(keeper, undo, at_us=known["Row", 1].entry.known_from_us, action="withdraw", reason="a test")
+        store.load_newer(keeper, known, after=after)
+    assert known == {}
