@@ -134,8 +134,8 @@ def _faults(outcomes: list[Outcome]) -> list[str]:
     lines = [
         "## Faults and recovery",
         "",
-        "Seconds from the beginning of the fault, its own length and the start of what it hit included, until the ledger",
-        "was less than 5 s behind.",
+        "Seconds from the beginning of the fault, its own length and the start of what it hit included, until the",
+        "ledger was less than 5 s behind.",
         "",
         "| fault | code | times | median s | longest s | not within 180 s |",
         "|---|---|---|---|---|---|",
