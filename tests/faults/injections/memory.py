@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from infra.local.programs import JOBS
 from tests.faults.fault import NotInjected
 from tests.faults.injections.killed import worker_of
-from tests.faults.injections.making import children, lives, made
+from tests.faults.injections.making import kill, lives, made
 
 if TYPE_CHECKING:
     import random
@@ -22,12 +21,12 @@ if TYPE_CHECKING:
 
 _V1: Final = Path("/sys/fs/cgroup/memory")
 _V2: Final = Path("/sys/fs/cgroup")
-_DIES_WITHIN_S: Final = 60.0
+_DIES_WITHIN_S: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class OutOfMemory:
-    """A memory group around one program shrinks until the kernel's memory killer ends it."""
+    """A program gets half the memory it had, and the kernel's memory killer ends it."""
 
     program: str
     """Of the stack; "price_job" is whichever worker runs it."""
@@ -39,27 +38,35 @@ class OutOfMemory:
         return f"out_of_memory_{self.program}"
 
     def inject(self, site: Site, _dice: random.Random) -> Injected:
-        """The kernel kills it; ready again when this returns."""
+        """Started anew under the limit it grows until the kernel kills it; the next start has no limit."""
         program = worker_of(site, self.program) if self.program in JOBS else self.program
         pid, began_ns = site.pid(program), time.time_ns()
-        with _group(f"tokenledger-{pid}") as group:
-            for one in (pid, *children(pid)):
-                (group / "cgroup.procs").write_text(str(one), encoding="ascii")
-            resident_kib = _resident_kib(pid)
-            limit_bytes = _squeezed(group, pid, resident_kib * 1024)
-        site.wait_until(lambda: site.runs(program) and site.pid(program) != pid, f"{program} to be started again")
-        took_s = site.healed(program, *site.jobs())
-        detail = f"{pid} held {resident_kib >> 10} MiB, killed at a limit of {limit_bytes >> 20} MiB; {took_s:.1f} s"
+        resident_kib = _resident_kib(pid)
+        limit_bytes = resident_kib * 1024 // 2
+        with _group(f"tokenledger-{pid}", limit_bytes) as group:
+            # What a process holds already counts where it was taken: only a fresh one can be limited.
+            kill(pid)
+            site.wait_until(lambda: site.runs(program) and site.pid(program) != pid, f"{program} to be started again")
+            fresh = site.pid(program)
+            (group / "cgroup.procs").write_text(str(fresh), encoding="ascii")
+            took_s = _died(fresh, program)
+        site.wait_until(lambda: site.runs(program) and site.pid(program) != fresh, f"{program} to be started again")
+        healed_s = site.healed(program, *site.jobs())
+        detail = (
+            f"{pid} held {resident_kib >> 10} MiB; {fresh} was given {limit_bytes >> 20} MiB and died of it after"
+            f" {took_s:.1f} s; well again after {healed_s:.1f} s"
+        )
         return made(self, program, began_ns, detail)
 
 
 @contextmanager
-def _group(name: str) -> Iterator[Path]:
+def _group(name: str, limit_bytes: int) -> Iterator[Path]:
     """A memory group of the kernel, of either version."""
-    parent = _V1 if (_V1 / "memory.limit_in_bytes").exists() else _V2
+    parent, limit = (_V1, "memory.limit_in_bytes") if (_V1 / "memory.limit_in_bytes").exists() else (_V2, "memory.max")
     group = parent / name
     try:
         group.mkdir()
+        (group / limit).write_text(str(limit_bytes), encoding="ascii")
     except OSError as error:
         message = f"{group}: {error.strerror}; memory groups need root and a writable cgroup file system"
         raise NotInjected(message) from error
@@ -81,32 +88,14 @@ def _emptied(group: Path, parent: Path) -> None:
     group.rmdir()
 
 
-def _squeezed(group: Path, pid: int, resident_bytes: int) -> int:
-    """Take room away until it is dead: pages that it touches again do not fit any more."""
-    limit = next((group / name for name in ("memory.limit_in_bytes", "memory.max") if (group / name).exists()), None)
-    if limit is None:
-        message = f"{group}: has no memory limit; the memory controller is not on"
-        raise NotInjected(message)
-    swap = group / "memory.swap.max"
-    if swap.exists():
-        swap.write_text("0", encoding="ascii")
-    limit_bytes, deadline = resident_bytes, time.monotonic() + _DIES_WITHIN_S
+def _died(pid: int, program: str) -> float:
+    began_s = time.monotonic()
     while lives(pid):
-        limit_bytes = max(limit_bytes * 3 // 4, os.sysconf("SC_PAGE_SIZE") * 256)
-        _write(limit, limit_bytes)
-        time.sleep(0.5)
-        if time.monotonic() > deadline:
-            message = f"{pid} lives under a limit of {limit_bytes >> 20} MiB for {_DIES_WITHIN_S:.0f} s"
+        if time.monotonic() - began_s > _DIES_WITHIN_S:
+            message = f"{program}: {pid} lives on half the memory it had for {_DIES_WITHIN_S:.0f} s"
             raise NotInjected(message)
-    return limit_bytes
-
-
-def _write(limit: Path, limit_bytes: int) -> None:
-    """The kernel refuses (EBUSY) what is less than it can free at once; version 1 charges only what comes later."""
-    try:
-        limit.write_text(str(limit_bytes), encoding="ascii")
-    except OSError:
-        return
+        time.sleep(0.05)
+    return time.monotonic() - began_s
 
 
 def _resident_kib(pid: int) -> int:
