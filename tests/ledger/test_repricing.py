@@ -3,8 +3,9 @@
 import pytest
 from msgspec.structs import replace
 
-from ledger.as_of import standing
+from ledger.as_of import changes, standing
 from ledger.compact import compact
+from ledger.lake.verifying import ledger_figures
 from ledger.repricing import Differs, Wanted, begin_run, differences, drain, left, queue
 from ledger.verify import verify
 from tests.ledger.books import Books
@@ -58,6 +59,16 @@ def three(books: Books) -> Books:
     )  # fmt: skip
     books.now_us += 1_000_000
     return books
+
+
+def test_the_lake_is_compared_with_what_was_first_charged(three: Books) -> None:
+    """It keeps the records as they came: a price that arrives later must not make its days look wrong."""
+    before = ledger_figures(three.connection)
+    assert {one.figures.incomplete_calls for day in before.values() for one in day.values()} == {0, 1}
+    assert reprice(three, book(3_000)) == 3
+    assert ledger_figures(three.connection) == before
+    assert reprice(three, book(4_000)) == 3
+    assert ledger_figures(three.connection) == before
 
 
 def test_every_call_is_charged_anew_and_all_sums_follow(three: Books) -> None:
@@ -133,6 +144,34 @@ def test_a_closed_month_is_told_apart_and_changed_only_as_a_correction(three: Bo
     assert reprice(three, book(3_000)) == 2
     assert three.all(POSTINGS)[5:] == [("reversal", "correction", -1), ("correction", "correction", 1)] * 2
     assert verify(three.connection, None) == []
+
+
+def test_a_month_that_is_closed_while_its_calls_wait_is_left_alone(three: Books) -> None:
+    import psycopg
+
+    chosen = found(three, book(3_000))
+    queue(three.connection, chosen, run_no=begin_run(three.connection, reason="r", book_version="b"))
+    with psycopg.connect(three.connection.info.dsn, user="postgres", autocommit=True) as admin:
+        admin.execute(
+            "INSERT INTO periods (tenant_id, month, closed_at_us, time_zone, starts_us, ends_us) "
+            "VALUES ('acme', '2025-10-01', 1, 'UTC', 1759276800000000, 1761955200000000)"
+        )
+    assert drain(three.connection, three.state, now_us=three.now_us) == 3
+    assert three.all("SELECT DISTINCT tenant_id FROM calls WHERE book_version = %s", book(3_000).book.version) == [
+        ("umbrella",)
+    ]
+    assert verify(three.connection, None) == []
+
+
+def test_what_changed_is_named_by_its_run(three: Books) -> None:
+    then_us = three.state.posted_at_us
+    reprice(three, book(3_000))
+    found_ = changes(three.connection, by=("tenant",), since_us=then_us, until_us=three.state.posted_at_us)
+    # 110 tokens at 1,000 more each, and 110 at 3,000 where there was no price.
+    assert [(one.group, one.cause, one.calls, one.known_cost_usd_pico) for one in found_] == [
+        (("acme",), "reprice run 1", 0, 440_000),
+        (("umbrella",), "reprice run 1", 0, 110_000),
+    ]
 
 
 def test_the_writer_goes_on_after_a_repricing_with_numbers_of_its_own(three: Books) -> None:
