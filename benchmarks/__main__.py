@@ -8,6 +8,7 @@ SCRIPTS = (
     "process_cpu",
     "price_files",
     "writer_vs_copy",
+    "reprice",
     "feature_reader",
     "lake",
     "router",

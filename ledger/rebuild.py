@@ -28,7 +28,9 @@ _CALLS: Final = """
 """
 _METERS: Final = """
     SELECT tenant_id, provider, coalesce(model, ''), meter, sum(quantity)::text, sum(amount_usd_pico)::text
-    FROM cost_by_meter GROUP BY 1, 2, 3, 4
+    FROM cost_by_meter
+    WHERE meter <> 'adjustment.manual'  -- by hand: no log has it
+    GROUP BY 1, 2, 3, 4
 """
 _OFFSETS: Final = "SELECT topic, partition, next_offset FROM offsets"
 _NAMED_AT_MOST: Final = 20
