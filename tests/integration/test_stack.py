@@ -73,6 +73,7 @@ def test_a_password_is_asked_over_tcp_and_none_over_the_private_socket(stack: Ru
         "windows_job",
         "writer",
         "compact",
+        "watch",
         "pusher",
     ],
 )
