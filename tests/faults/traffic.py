@@ -16,6 +16,7 @@ import psycopg
 from ledger.kafka import KafkaSide
 from ledger.reconcile import compare
 from ledger.verify import verify
+from tests.faults.fault import HEALED_WITHIN_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 _GOLDEN = Path(__file__).parents[1] / "golden" / "calls"
 _LONGEST_S = 900
-_CAUGHT_UP_WITHIN_S = 180.0
 _ENDS_WITHIN_S = 60.0
 
 
@@ -66,7 +66,7 @@ def sending(site: Site, folder: Path, *, rate: int, seed: int) -> Iterator[Path]
 def is_right(site: Site, journals: list[Path]) -> str:
     """Says what was compared. AssertionError with every difference where the ledger is not what was acknowledged."""
     kafka = KafkaSide(site.layout.kafka_bootstrap)
-    deadline = time.monotonic() + _CAUGHT_UP_WITHIN_S
+    deadline = time.monotonic() + HEALED_WITHIN_S
     with psycopg.connect(site.layout.dsn("analyst"), autocommit=True) as connection:
         while found := verify(connection, kafka):
             assert time.monotonic() < deadline, "\n".join(map(str, found))
