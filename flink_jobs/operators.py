@@ -33,6 +33,10 @@ _LOOK_EVERY_MS: Final = 100
 """How often the operator looks whether a minute is over."""
 
 
+_FOLLOWED: Final[list[Following]] = []
+"""What this worker follows: one book, for it has one slot."""
+
+
 class Price(ScalarFunction):  # type: ignore[misc] # Flink's classes are untyped
     """Prices each record, by the book at work."""
 
@@ -43,9 +47,13 @@ class Price(ScalarFunction):  # type: ignore[misc] # Flink's classes are untyped
     def open(self, function_context: FunctionContext) -> None:
         """Nothing is priced before the whole book is loaded; without one the job does not start."""
         del function_context
+        # An attempt that failed is not always closed; its thread and connection would stay as long as the worker.
+        while _FOLLOWED:
+            _FOLLOWED.pop().close()
         if self._ledger is not None:
             self._book = Following(self._ledger, say=partial(_say, "price_job"))
             self._book.start()
+            _FOLLOWED.append(self._book)
         self._packaged = default_context() if self._book is None else self._book.context
 
     def close(self) -> None:

@@ -45,7 +45,7 @@ def _is_there(stack: RunningStack, event_id: str) -> bool:
     return _cost(stack, event_id) is not None
 
 
-def _priced(stack: RunningStack, name: str, expected: tuple[str, int | None]) -> None:
+def priced(stack: RunningStack, name: str, expected: tuple[str, int | None]) -> None:
     """Calls sent one after another; one of them within ten seconds has the expected price."""
     for attempt in range(20):
         event_id = f"{name}-{attempt}"
@@ -63,17 +63,17 @@ def test_a_committed_price_is_at_work_in_the_stream_and_survives_a_worker(
     for name, value in stack.layout.client_environment().items():
         monkeypatch.setitem(os.environ, name, value)
     stack.wait_until_healthy()
-    _priced(stack, "before", ("unpriced", None))
+    priced(stack, "before", ("unpriced", None))
     file = tmp_path / "prices.yaml"
     file.write_text(
         "prices:\n  - {provider: acme-ai, model: acme-book, usd_per_million: {input.text: 3, output.text: 3}}\n",
         encoding="utf-8",
     )
     assert main(["prices", "add", str(file), "--reason", "a test"]) == 0
-    _priced(stack, "after", ("priced", 3_000_000_000))
+    priced(stack, "after", ("priced", 3_000_000_000))
     stack.kill(stack.worker_of("price_job"))
     stack.wait_until_healthy()
-    _priced(stack, "restarted", ("priced", 3_000_000_000))
+    priced(stack, "restarted", ("priced", 3_000_000_000))
     # What came before the price drains into it.
     assert main(["reprice", "--tenant", "book", "--reason", "the price arrived"]) == 0
     assert _cost(stack, "before-0") == ("priced", 3_000_000_000)
