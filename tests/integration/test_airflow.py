@@ -20,16 +20,19 @@ from infra.airflow_client import Airflow, Refused
 from infra.local.airflow import NAMES
 from ledger.lake import reading
 from serving.router.versions import promoted
+from tests.integration.airflow_traffic import (
+    CALLS,
+    OLD_DAYS,
+    REFUSALS,
+    ROUTED,
+    TENANT,
+    conversations,
+    operations,
+    unpriced,
+)
 from tests.integration.conftest import RunningStack
-from tests.integration.conversations import conversation, routed, send
+from tests.integration.conversations import send
 
-TENANT, ROUTED = "airflow-tests", "airflow-routed"
-CALLS = 600
-REFUSALS = CALLS // 50
-OLD = 5
-OLD_DAYS = 100
-PAIRS = 240
-"""Operations that two tiers answered; the first half easy and hours before the other."""
 DAGS = (
     "backfill", "compact_lake", "drift_report", "eval_dataset", "finetune_dataset", "materialize_features",
     "refresh_prices", "retention", "retrain_router", "score_responses", "verify_ledger",
@@ -156,12 +159,12 @@ def lake(airflow: Running, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     for name, text in {"live": RECIPE, "finetune": SCORED, **pairs}.items():
         # The DAG asks for pairs by this name.
         (recipes / f"{'router-pairs' if name == 'router-train' else name}.toml").write_text(text, encoding="utf-8")
-    send(stack.layout.kafka_bootstrap, tenant="airflow-own", values=[_unpriced()])
+    send(stack.layout.kafka_bootstrap, tenant="airflow-own", values=[unpriced()])
     prices = tmp_path_factory.mktemp("prices") / "prices.yaml"
     prices.write_text(PRICES, encoding="utf-8")
     stack.tokenledger("prices", "add", str(prices), "--reason", "a test")
-    sent = send(stack.layout.kafka_bootstrap, tenant=TENANT, values=_conversations(now))
-    sent += send(stack.layout.kafka_bootstrap, tenant=ROUTED, values=_routed(now))
+    sent = send(stack.layout.kafka_bootstrap, tenant=TENANT, values=conversations(now))
+    sent += send(stack.layout.kafka_bootstrap, tenant=ROUTED, values=operations(now))
     stack.wait_until(lambda: _archived(stack.layout.lake) == (sent, sent), "the lake to hold what was sent")
     begun = {
         "refresh_prices": airflow.operator.trigger("refresh_prices"),
@@ -169,29 +172,6 @@ def lake(airflow: Running, tmp_path_factory: pytest.TempPathFactory) -> Lake:
         "materialize_features": airflow.operator.trigger("materialize_features", hours=1),
     }
     return Lake(now, begun)
-
-
-def _unpriced() -> bytes:
-    usage = {"prompt_tokens": 1_000, "completion_tokens": 0, "total_tokens": 1_000}
-    reply = {"id": f"own-{uuid.uuid4()}", "object": "chat.completion", "model": "own", "choices": [], "usage": usage}
-    body = {"provider": "airflow-ai", "api": "chat", "response": reply, "started_at_us": time.time_ns() // 1_000}
-    return json.dumps(body).encode()
-
-
-def _conversations(now: datetime) -> Iterator[bytes]:
-    at_us = int(now.timestamp()) * 1_000_000
-    yield from (conversation(number, run=TENANT, started_at_us=at_us) for number in range(CALLS))
-    yield from (
-        conversation(number, run="old", started_at_us=at_us - OLD_DAYS * 86_400_000_000) for number in range(OLD)
-    )
-
-
-def _routed(now: datetime) -> Iterator[bytes]:
-    for number in range(PAIRS):
-        is_hard = number >= PAIRS // 2
-        begins = now - timedelta(hours=2 if is_hard else 4)
-        at_us = int(begins.timestamp()) * 1_000_000
-        yield from routed(number, run=ROUTED, started_at_us=at_us, is_hard=is_hard)
 
 
 def _archived(lake: Path) -> tuple[int, int]:
