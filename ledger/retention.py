@@ -14,15 +14,17 @@ from ledger.database import Connection
 from ledger.verify import verify
 
 _LOCK: Final = "SET LOCAL lock_timeout = '5s'"
+# Materialised: else the comparison may be made of every table there is, whose names end in no month.
 _MONTHS: Final = """
+    WITH kept AS MATERIALIZED (
+        SELECT to_date(right(c.relname, 6), 'YYYYMM')::timestamp AS month
+        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'postings'::regclass
+    )
     SELECT to_char(month, 'YYYY-MM'), (extract(epoch FROM month) * 1000000)::bigint,
         (extract(epoch FROM month + interval '1 month') * 1000000)::bigint,
         pg_total_relation_size(to_regclass('postings_' || to_char(month, 'YYYYMM')))
             + coalesce(pg_total_relation_size(to_regclass('lines_' || to_char(month, 'YYYYMM'))), 0)
-    FROM (
-        SELECT to_date(right(c.relname, 6), 'YYYYMM')::timestamp AS month
-        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'postings'::regclass
-    ) AS kept
+    FROM kept
     WHERE to_char(month, 'YYYY-MM') < %s ORDER BY month
 """
 _FOLDED: Final = "SELECT posted_at_us FROM compaction"
