@@ -23,19 +23,18 @@ from pathlib import Path
 
 import psycopg
 
+from benchmarks.disk import disk
 from benchmarks.stack import cpu_s, stack_of
 from infra.local.layout import Layout
 from infra.local.place import REPO
 from infra.local.stack import Stack
 from ledger import api_keys
 from ledger.api_keys import ApiKey, Budget
-from serving.gateway import epochs
 
 _LITELLM = "litellm[proxy]==1.106.2"
 _PROXY_CORE, _LOAD_CORE = "0", "1"
 _CONNECTIONS = 32
 _PLAIN_S, _STREAM_S, _STEADY_S, _WARM_UP_S = 6, 6, 6, 2
-_GROUP, _SYNCS = bytes(4096), 1_000
 _MASTER_KEY = "sk-benchmark-0123456789abcdef"  # of a proxy that lives for a minute and knows no other secret
 _COST_USD_PICO = 64 * 150_000 + 32 * 600_000
 """Of the canned answer, by OpenAI's price page."""
@@ -143,22 +142,6 @@ def measure(proxy: Proxy, canned_port: int) -> Figures:
     )
     print(f"  {_row(figures)}  at {rate:,.0f}/s, {through['failed']:.0f} failed", flush=True)
     return figures
-
-
-def disk(folder: Path) -> None:
-    """What a sync of one group of intents takes by itself: no gateway that keeps them answers sooner."""
-    segment = epochs.new_segment(folder, 0, size=_SYNCS * len(_GROUP))
-    took_us = []
-    for _ in range(_SYNCS):
-        began_s = time.perf_counter()
-        segment.write(_GROUP)
-        took_us.append(1e6 * (time.perf_counter() - began_s))
-        time.sleep(0.002)
-    segment.close()
-    p50_us, p99_us = sorted(took_us)[_SYNCS // 2], sorted(took_us)[_SYNCS * 99 // 100]
-    print(
-        f"  a sync of {len(_GROUP)} bytes by itself: p50 {p50_us / 1000:.2f} ms, p99 {p99_us / 1000:.2f} ms", flush=True
-    )
 
 
 def _behind_s(proxy: Proxy) -> float:
