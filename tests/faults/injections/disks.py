@@ -27,6 +27,7 @@ _USERS: Final = {"postgres": "postgres", "kafka": "kafka"}
 _FULL_S: Final = (10.0, 25.0)
 _DARK_S: Final = (1.0, 5.0)
 _NOTICED_WITHIN_S: Final = 60.0
+_STARTS_WITHIN_S: Final = 120.0
 _COMPLAINT: Final = "No space left on device"
 
 
@@ -89,14 +90,18 @@ class FillOutbox:
     def inject(self, site: Site, dice: random.Random) -> Injected:
         """Fill, kill -9 the gateway, see that it refuses, free; it takes calls when this returns."""
         disk, pid, began_ns = _disk(site, "outbox"), site.pid("gateway"), time.time_ns()
-        ballast = disk.mount / "ballast"
+        ballast, read_bytes = disk.mount / "ballast", (site.layout.logs / "gateway.log").stat().st_size
         try:
             filled_bytes = fill(ballast)
             kill(pid)
-            ends_s, said = time.monotonic() + dice.uniform(*_FULL_S), set()
-            while time.monotonic() < ends_s:
+            said: set[str] = set()
+            began_s, full_s = time.monotonic(), dice.uniform(*_FULL_S)
+            while not _has_met(site, said, read_bytes) or time.monotonic() - began_s < full_s:
                 said.add(_answer(site))
                 time.sleep(0.2)
+                if time.monotonic() - began_s > _STARTS_WITHIN_S:
+                    message = f"gateway: said only {said} on a full disk for {_STARTS_WITHIN_S:.0f} s, and met nothing"
+                    raise NotInjected(message)
         finally:
             ballast.unlink(missing_ok=True)
         assert "200" not in said, "the gateway says it takes calls, and its outbox has no room for one"
@@ -106,6 +111,11 @@ class FillOutbox:
             f" ready {took_s:.1f} s after the disk was freed"
         )
         return made(self, "outbox", began_ns, detail)
+
+
+def _has_met(site: Site, said: set[str], read_bytes: int) -> bool:
+    """Whether the new gateway found the disk full: it refuses calls, or it did not start for that."""
+    return "503" in said or _COMPLAINT in since(site.layout.logs / "gateway.log", read_bytes)
 
 
 def _answer(site: Site) -> str:

@@ -99,8 +99,9 @@ def _died(pid: int, program: str) -> float:
 
 
 def _resident_kib(pid: int) -> int:
+    """Its own memory, without what it shares with files: those may count in another group."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    return int(status.partition("VmRSS:")[2].split()[0])
+    return int(status.partition("RssAnon:")[2].split()[0])
 
 
 MEMORY = (OutOfMemory("writer"), OutOfMemory("gateway"), OutOfMemory("price_job"))
