@@ -110,11 +110,21 @@ def test_a_stream_that_counts_by_minutes_comes_to_the_same_as_a_batch(
     assert merge(total, histogram(bins, [])) == total
 
 
-def test_a_value_that_most_share_gives_one_edge() -> None:
+def test_a_value_that_many_share_has_a_bin_of_its_own() -> None:
     bins = quantile_bins([0.0, 0.0, 0.0, 3.0, 7.0])
 
-    assert bins.labels == ("below 0", "0 to 3", "3 to 7", "from 7", MISSING)
-    assert histogram(bins, [0, 0, 2.9, 3, 100, None, math.nan, -1]) == (1, 3, 1, 1, 2)
+    assert bins.labels == ("below 0", "0", "above 0 to 3", "3 to 7", "from 7", MISSING)
+    assert histogram(bins, [0, 0, 2.9, 3, 100, None, math.nan, -1]) == (1, 2, 1, 1, 1, 2)
+
+
+@pytest.mark.parametrize("now", [1.0, 5.0])
+def test_a_column_that_was_always_the_same_is_seen_to_rise_and_to_fall(now: float) -> None:
+    """Turns of a chat were 2, all of them."""
+    bins = quantile_bins([2.0] * 9)
+
+    assert bins.labels == ("below 2", "2", "above 2", MISSING)
+    assert psi(histogram(bins, [2.0] * 300), histogram(bins, [2.0] * 300)) == 0
+    assert psi(histogram(bins, [2.0] * 300), histogram(bins, [now] * 300)) > 1
 
 
 def test_one_huge_value_moves_one_count_and_no_edge() -> None:

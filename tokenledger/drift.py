@@ -6,8 +6,8 @@ come to the same figures. Quantile bins hold equal shares of the reference, so t
 
 import math
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -35,8 +35,10 @@ class Bins(msgspec.Struct, frozen=True, kw_only=True):
             return (*self.words, OTHER, MISSING)
         if not self.edges:
             return ("all", MISSING)
-        middle = (f"{low:g} to {high:g}" for low, high in pairwise(self.edges))
-        return (f"below {self.edges[0]:g}", *middle, f"from {self.edges[-1]:g}", MISSING)
+        edges = self.edges
+        around = zip((-math.inf, *edges[:-1]), edges, (*edges[1:], math.inf), strict=True)
+        named = (_name(before, low, high=high) for before, low, high in around)
+        return (f"below {edges[0]:g}", *named, MISSING)
 
     def bin_of(self, value: float | str | None) -> int:
         """The bin of a value."""
@@ -48,8 +50,23 @@ class Bins(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def quantile_bins(quantiles: Iterable[float]) -> Bins:
-    """Bins between quantiles of the reference. What many values share, as 0 often is, gives one edge, not many."""
-    return Bins(edges=tuple(sorted(set(quantiles))))
+    """Bins between quantiles of the reference. What many values share, as 0 often is, has a bin of its own.
+
+    Else a column that never changed, such as the turns of a chat, could rise without being seen.
+    """
+    seen = Counter(map(float, quantiles))
+    shared = (math.nextafter(value, math.inf) for value, times in seen.items() if times > 1)
+    return Bins(edges=tuple(sorted({*seen, *shared})))
+
+
+def _name(before: float, low: float, *, high: float) -> str:
+    """The name of the bin between two edges; what stands before tells one that begins just above a shared value."""
+    if high == math.nextafter(low, math.inf):
+        return f"{low:g}"
+    begins = f"above {before:g}" if low == math.nextafter(before, math.inf) else f"{low:g}"
+    if high < math.inf:
+        return f"{begins} to {high:g}"
+    return begins if begins.startswith("above") else f"from {begins}"
 
 
 def word_bins(counts: Mapping[str, int], *, most: int) -> Bins:
