@@ -174,6 +174,8 @@ def flink_settings(layout: Layout) -> dict[str, object]:
         "heartbeat.interval": "1 s",
         "heartbeat.timeout": "10 s",
         "heartbeat.rpc-failure-threshold": 2,
+        # On a busy machine the start takes longer than the usual ten seconds, and one that gives up starts over.
+        "pekko.startup-timeout": "120 s",
         "cluster.registration.max-timeout": "1 s",
         "cluster.registration.error-delay": "1 s",
         "cluster.registration.refused-registration-delay": "1 s",
