@@ -49,7 +49,9 @@ class Edited:
         """A call that the log took then, priced by this book; its key."""
         self._calls += 1
         key = f"app/{self._calls}"
-        made = priced(call(event_key=key, started_at_us=append_at_us), offset=self._calls - 1, append_at_us=append_at_us)
+        made = priced(
+            call(event_key=key, started_at_us=append_at_us), offset=self._calls - 1, append_at_us=append_at_us
+        )
         self.books.write(price_again(made, context))
         return key
 
