@@ -102,6 +102,12 @@ class Site:
         """Whether the stack has a program of that name and it has a process."""
         return any(process.name == name and process.pid for process in self.stack.supervision.processes())
 
+    def has_another(self, name: str, pid: int) -> bool:
+        """Whether the program has a process again, another one than that."""
+        return any(
+            process.name == name and process.pid not in {0, pid} for process in self.stack.supervision.processes()
+        )
+
     def pid(self, name: str) -> int:
         """The program's process; `NotInjected` where it has none."""
         for process in self.stack.supervision.processes():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import time
@@ -113,6 +114,8 @@ class Runner:
                 # What was to be hit may just have been restarting, of the fault before or of the one at its side.
                 self.site.say(f"  once more: {error}")
                 time.sleep(_TRY_AGAIN_AFTER_S)
+                with contextlib.suppress(NotHealed):
+                    self.site.healed()
         return fault.inject(self.site, self.dice)
 
     def _result(self, future: Future[Any]) -> Any:

@@ -117,7 +117,7 @@ def _jobs(site: Site) -> tuple[str, ...]:
 
 def _back(site: Site, name: str, pid: int) -> float:
     """Seconds until supervisor has started another process and that one is ready."""
-    took_s = site.wait_until(lambda: site.runs(name) and site.pid(name) != pid, f"{name} to be started again")
+    took_s = site.wait_until(lambda: site.has_another(name, pid), f"{name} to be started again")
     return took_s + site.healed(name)
 
 

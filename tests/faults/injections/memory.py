@@ -46,11 +46,11 @@ class OutOfMemory:
         with _group(f"tokenledger-{pid}", limit_bytes) as group:
             # What a process holds already counts where it was taken: only a fresh one can be limited.
             kill(pid)
-            site.wait_until(lambda: site.runs(program) and site.pid(program) != pid, f"{program} to be started again")
+            site.wait_until(lambda: site.has_another(program, pid), f"{program} to be started again")
             fresh = site.pid(program)
             (group / "cgroup.procs").write_text(str(fresh), encoding="ascii")
             took_s = _died(fresh, program)
-        site.wait_until(lambda: site.runs(program) and site.pid(program) != fresh, f"{program} to be started again")
+        site.wait_until(lambda: site.has_another(program, fresh), f"{program} to be started again")
         healed_s = site.healed(program, *site.jobs())
         detail = (
             f"{pid} held {resident_kib >> 10} MiB; {fresh} was given {limit_bytes >> 20} MiB and died of it after"
