@@ -1,8 +1,8 @@
 """What the router chose is kept once an operation, and the view says what the operation came to."""
 
 import re
-from pathlib import Path
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -76,7 +76,8 @@ def test_an_escalated_operation_shows_every_attempts_cost_against_the_expectatio
     assert found == (
         *("small", "good_enough", "verify-first", 0.995, 1_000_000, 9_000_000),
         *(incurred, 9_000_000 - incurred, 3, 1, True, "disagreement"),
-        *("large", 2_400_000, {"small.error_ratio": 0, "small.ttft_us_p95": None}, {"small": Decimal("0.02"), "large": 0}),
+        *("large", 2_400_000, {"small.error_ratio": 0, "small.ttft_us_p95": None}),
+        {"small": Decimal("0.02"), "large": 0},
     )
 
 
