@@ -37,7 +37,16 @@ class Meter:
     def stop(self) -> None:
         """Look no more."""
         self._ended.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._close()
+        if self._file is not None:
+            self._file.close()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
 
     def caught_up_within(self, within_s: float) -> float | None:
         """Seconds until it has caught up and stays so for a second; None if it does not in time."""
@@ -58,7 +67,7 @@ class Meter:
             try:
                 self.lag_s = self._measured()
             except psycopg.Error:
-                self._connection = None
+                self._close()
                 self.lag_s = float("inf")
             else:
                 self.worst_s = max(self.worst_s, self.lag_s)
@@ -80,7 +89,7 @@ class Meter:
                 self._waiting.setdefault(one["p"], deque()).append((one["o"], one["ms"] / 1000))
 
     def _measured(self) -> float:
-        if self._connection is None or self._connection.closed:
+        if self._connection is None:
             self._connection = psycopg.connect(
                 self._dsn, autocommit=True, connect_timeout=3, options="-c statement_timeout=3000"
             )
