@@ -46,6 +46,8 @@ def verdict(candidate: Judged, current: Judged | None, *, golden_pairs: int) -> 
     """(whether it may be promoted, why). It must beat chance, and not be worse than what serves."""
     if golden_pairs < LEAST_GOLDEN:
         return False, f"{golden_pairs} golden pairs decide nothing; review at least {LEAST_GOLDEN}"
+    if not 0 <= candidate.apgr <= 1:
+        return False, f"its APGR {candidate.apgr:.3f} is no share: on these pairs the tiers are about equally good"
     if candidate.low <= 0.5:  # noqa: PLR2004  (what a lot draws)
         return (
             False,
