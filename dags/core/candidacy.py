@@ -44,15 +44,8 @@ class Candidacy(msgspec.Struct, frozen=True, kw_only=True):
 
 def verdict(candidate: Judged, current: Judged | None, *, golden_pairs: int) -> tuple[bool, str]:
     """(whether it may be promoted, why). It must beat chance, and not be worse than what serves."""
-    if golden_pairs < LEAST_GOLDEN:
-        return False, f"{golden_pairs} golden pairs decide nothing; review at least {LEAST_GOLDEN}"
-    if not 0 <= candidate.apgr <= 1:
-        return False, f"its APGR {candidate.apgr:.3f} is no share: on these pairs the tiers are about equally good"
-    if candidate.low <= 0.5:  # noqa: PLR2004  (what a lot draws)
-        return (
-            False,
-            f"its APGR {candidate.apgr:.3f} is not surely better than a lot's 0.5 (95 % from {candidate.low:.3f})",
-        )
+    if doubt := _doubt(candidate, golden_pairs):
+        return False, doubt
     if current is None:
         return True, f"its APGR is {candidate.apgr:.3f}, and none serves"
     if candidate.version == current.version:
@@ -60,3 +53,14 @@ def verdict(candidate: Judged, current: Judged | None, *, golden_pairs: int) -> 
     if candidate.apgr < current.apgr - MOST_WORSE:
         return False, f"its APGR {candidate.apgr:.3f} is below {current.apgr:.3f} of {current.version}"
     return True, f"its APGR {candidate.apgr:.3f} is not below {current.apgr:.3f} of {current.version}"
+
+
+def _doubt(candidate: Judged, golden_pairs: int) -> str:
+    """Why nothing can be said for it, whatever serves; empty where something can."""
+    if golden_pairs < LEAST_GOLDEN:
+        return f"{golden_pairs} golden pairs decide nothing; review at least {LEAST_GOLDEN}"
+    if not 0 <= candidate.apgr <= 1:
+        return f"its APGR {candidate.apgr:.3f} is no share: on these pairs the tiers are about equally good"
+    if candidate.low <= 0.5:  # noqa: PLR2004  (what a lot draws)
+        return f"its APGR {candidate.apgr:.3f} is not surely better than a lot's 0.5 (95 % from {candidate.low:.3f})"
+    return ""
