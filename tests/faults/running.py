@@ -138,6 +138,7 @@ class Runner:
     def conclude(self, *, is_rebuilt: bool = True) -> None:
         """No more faults: the rest of the traffic, today's book for all, and the proof."""
         drive, outcome = self.drive, self.outcome
+        self.site.say("no more faults")
         if not drive.wait_for_traffic(_REST_WITHIN_S):
             outcome.failed.append("the producer did not end")
         if drive.meter.caught_up_within(RECOVERED_WITHIN_S) is None:
