@@ -175,7 +175,9 @@ class Drive:
         try:
             final = str(self.folder / "final.yaml")
             said = self.command(
-                "reprice", "--prices", final, "--reason", "as the original", "--wait", "200", database=name
+                *("reprice", "--prices", final, "--reason", "as the original", "--wait", "600"),
+                within_s=_REBUILT_WITHIN_S,
+                database=name,
             )
         finally:
             self._end(writer)
