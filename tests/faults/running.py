@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import subprocess
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
@@ -154,12 +155,20 @@ class Runner:
         told = drive.watched()
         outcome.looks, outcome.seen_wrong = told["looks"], told.get("problems", [])
         outcome.producers, outcome.worst_lag_s = drive.starts, round(drive.meter.worst_s, 1)
-        rebuilt = drive.rebuilt(f"again_{outcome.seed}") if is_rebuilt else ""
+        rebuilt = self._rebuilt() if is_rebuilt else ""
         verdict = drive.check(within_s=RECOVERED_WITHIN_S, rebuilt=rebuilt)
         outcome.figures, outcome.problems = verdict["figures"], verdict["problems"]
         outcome.rebuilt_calls = outcome.figures.get("calls of the rebuilt ledger") if rebuilt else None
         outcome.load = round(os.getloadavg()[2], 1)
         self.site.say(verdict["said"])
+
+    def _rebuilt(self) -> str:
+        """The ledger made again from the log; without it the run has failed, but the rest is still to be proven."""
+        try:
+            return self.drive.rebuilt(f"again_{self.outcome.seed}")
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            self.outcome.failed.append(f"the log was not replayed: {str(error)[-300:]}")
+            return ""
 
 
 def _told(one: Injected) -> dict[str, Any]:
