@@ -36,7 +36,7 @@ demo-datasets: ## recorded traffic, captured with consent, becomes datasets and 
 test: check ## everything that proves it, with real servers
 	@$(RUN) pytest -m slow $(QUICK)
 	@infra/local/setup.sh airflow
-	@$(RUN) pytest -n 2 --dist loadgroup tests/fuzz tests/conformance tests/faults tests/integration
+	@$(RUN) pytest -n 2 --dist loadscope tests/fuzz tests/conformance tests/faults tests/integration
 
 check: setup ## format, lint, types, quick tests; under a minute
 	@$(RUN) ruff format --check .

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from infra.local.layout import Layout
 from infra.local.place import claim_free_ports, layout_of
@@ -101,11 +102,18 @@ class RunningStack:
             time.sleep(0.1)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several workers one has the stack and every test that uses it; the rest goes to the others, by file."""
-    for item in items:
-        needs = getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("stack" if "stack" in needs else item.path.stem))
+class OneStack(LoadScopeScheduling):  # type: ignore[misc]
+    """Of several workers one has the stack and every file that uses it; the rest goes to the others, file by file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        text = (Path(__file__).parents[2] / file).read_text(encoding="utf-8")
+        return "stack" if "RunningStack" in text else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneStack:
+    """How `make test` shares these tests out."""
+    return OneStack(config, log)
 
 
 @pytest.fixture(scope="session")
