@@ -116,6 +116,7 @@ def differences(connection: Connection, wanted: Wanted, context: Context) -> Ite
     bound = {"book": context.book.version, "since": wanted.since_us, "until": wanted.until_us}
     bound |= {"tenant": wanted.tenant_id, "model": wanted.model}
     with connection.transaction(), connection.cursor(name="repricing") as cursor:
+        store.read_at_leisure(connection)
         cursor.execute(_FIND, bound)
         while hints := cursor.fetchmany(_READ_AT_ONCE):
             yield [

@@ -86,6 +86,7 @@ def rereadings(connection: Connection, wanted: Wanted, *, read: Read, every: boo
         "all": every, "versions": Jsonb(READING_VERSIONS), "first": FIRST,
     }  # fmt: skip
     with connection.transaction(), connection.cursor(name="rereading") as cursor:
+        store.read_at_leisure(connection)
         cursor.execute(_FIND, bound)
         while hints := cursor.fetchmany(_READ_AT_ONCE):
             yield _found(store.existing(connection, hints), read, closed=closed)

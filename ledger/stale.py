@@ -57,6 +57,7 @@ def stale(connection: Connection, *, since_us: int) -> Iterator[list[Differs]]:
     closed = read_closed(connection)
     store.read_exactly(connection)
     with connection.transaction(), connection.cursor(name="stale") as cursor:
+        store.read_at_leisure(connection)
         cursor.execute(_FIND, (recent[-1].made_at_us, books.after(recent[0].change_no).book.version))
         while hints := cursor.fetchmany(_READ_AT_ONCE):
             found = [(call, books.due(call)) for call in store.existing(connection, hints)]

@@ -49,6 +49,11 @@ def read_exactly(connection: Connection) -> None:
         connection.adapters.register_loader(name, ExactJsonLoader)
 
 
+def read_at_leisure(connection: Connection) -> None:
+    """In this transaction: whoever only reads holds nobody up, and is not to be ended for thinking between answers."""
+    connection.execute("SELECT set_config('idle_in_transaction_session_timeout', '10min', true)")
+
+
 def load_state(connection: Connection) -> State:
     """The writer's memory as the ledger has it."""
     next_id, posted_at_us = connection.execute(

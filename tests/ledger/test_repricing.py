@@ -1,5 +1,7 @@
 """Repricing takes back what was charged and charges anew, keeps every sum right, and does nothing twice."""
 
+import time
+
 import pytest
 from msgspec.structs import replace
 
@@ -105,6 +107,16 @@ def test_back_to_the_old_price_gives_the_old_sums(three: Books) -> None:
     reprice(three, book(2_000))
     assert three.all("SELECT sum(known_cost_usd_pico)::bigint FROM calls") == [(660_000,)]
     assert verify(three.connection, None) == []
+
+
+def test_a_reader_on_a_busy_machine_is_not_ended_while_it_prices(three: Books) -> None:
+    """Found by the faults: what takes the pricing of a thousand calls was taken for a session that hangs."""
+    three.connection.execute("SET idle_in_transaction_session_timeout = '100ms'")
+    slowly = differences(three.connection, Wanted(), book(3_000))
+    first = next(slowly)
+    time.sleep(0.3)
+    assert len(first) == 3
+    assert list(slowly) == []
 
 
 def test_only_what_was_asked_for_is_looked_at(three: Books) -> None:
