@@ -46,6 +46,15 @@ rank, with a lost part, a delta folded twice and a line that is one pico-dollar 
 (`tests/faults/test_mutations.py`).
 """
 
+_FOUND: Final = """\
+## What the runs found
+
+- `tokenledger reprice` on a busy machine was ended by Postgres while it priced: its session counted as idle in a
+  transaction. Mended; `test_a_reader_on_a_busy_machine_is_not_ended_while_it_prices`.
+- A JobManager that needed more than ten seconds for its first step gave up and started over, for ever. Mended
+  (`pekko.startup-timeout`).
+"""
+_WANTED: Final = 5
 _SEEDS_HEAD: Final = (
     "| seed | records | calls | cost, USD | faults made | not made or healed | lost | doubled "
     "| money difference, pico-USD | looks of the reader, wrong | replayed calls, equal | minutes | load |"
@@ -82,7 +91,10 @@ def write() -> None:
 
 def page(outcomes: list[Outcome]) -> str:
     """The page."""
-    return "\n".join([_HEAD, *_seeds(outcomes), *_faults(outcomes), *_operations(outcomes), _LIMITS]).rstrip() + "\n"
+    return (
+        "\n".join([_HEAD, *_seeds(outcomes), *_faults(outcomes), *_operations(outcomes), _FOUND, _LIMITS]).rstrip()
+        + "\n"
+    )
 
 
 def in_short(outcome: Outcome) -> str:
@@ -115,6 +127,8 @@ def _seeds(outcomes: list[Outcome]) -> list[str]:
             f"| {one.minutes} | {one.load} |"
         )
     failed = [f"- Seed {one.seed}: {text}" for one in outcomes for text in [*one.failed, *one.problems[:5]]]
+    if len(outcomes) < _WANTED:
+        lines += ["", f"{len(outcomes)} of the {_WANTED} seeds that are wanted; the others were not run to their end."]
     return [*lines, "", *(["What failed:", "", *failed, ""] if failed else [])]
 
 
