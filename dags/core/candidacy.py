@@ -59,8 +59,6 @@ def _doubt(candidate: Judged, golden_pairs: int) -> str:
     """Why nothing can be said for it, whatever serves; empty where something can."""
     if golden_pairs < LEAST_GOLDEN:
         return f"{golden_pairs} golden pairs decide nothing; review at least {LEAST_GOLDEN}"
-    if not 0 <= candidate.apgr <= 1:
-        return f"its APGR {candidate.apgr:.3f} is no share: on these pairs the tiers are about equally good"
     if candidate.low <= 0.5:  # noqa: PLR2004  (what a lot draws)
         return f"its APGR {candidate.apgr:.3f} is not surely better than a lot's 0.5 (95 % from {candidate.low:.3f})"
     return ""

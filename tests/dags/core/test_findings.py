@@ -137,7 +137,6 @@ def judged(apgr: float, *, low: float = 0.6, version: str = "new") -> Judged:
         (judged(0.7), judged(0.65, version="old"), 200, True),
         (judged(0.7), judged(0.704, version="old"), 200, True),
         (judged(0.7), judged(0.75, version="old"), 200, False),
-        (judged(50.45, low=12.0), None, 200, False),
         (judged(0.7, low=0.49), None, 200, False),
         (judged(0.7), None, 99, False),
         (judged(0.7), judged(0.7), 200, True),
