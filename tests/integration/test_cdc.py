@@ -89,4 +89,4 @@ def test_the_slot_moves_on_while_other_tables_write(stack: RunningStack) -> None
         row = admin.execute("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn").fetchone()
         assert row is not None
         written = int(row[0])
-        stack.wait_until(lambda: confirmed() >= written, "the slot to move on", within_s=60)
+        stack.wait_until(lambda: confirmed() >= written, "the slot to move on", within_s=_WITHIN_S)
