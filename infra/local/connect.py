@@ -78,7 +78,8 @@ def connector(layout: Layout) -> dict[str, object]:
         "heartbeat.interval.ms": _HEARTBEAT_EVERY_MS,
         "heartbeat.action.query": "SELECT pg_logical_emit_message(false, 'heartbeat', '')",
         "topic.heartbeat.prefix": HEARTBEAT.name.removesuffix(f".{_PREFIX}"),
-        "message.prefix.exclude.list": "heartbeat",
+        # Anybody's messages in the log of changes: there is no topic for them, and one would stop all that follows.
+        "message.prefix.exclude.list": ".*",
         "poll.interval.ms": 100,
         "slot.retry.delay.ms": 500,
         "retriable.restart.connector.wait.ms": 500,
