@@ -18,12 +18,14 @@ from tokenledger.pricing.rate import OWN, Row
 
 _WITHIN_S = 300.0
 _TOKENS = 1_000
+_MODEL = "acme-cdc"
+"""Of this file alone: the stack and its prices are shared."""
 
 
 def _commit(stack: RunningStack, pico: int) -> None:
     """This rate from now on, as soon as Postgres takes it."""
     settings = Settings.from_environment(stack.layout.client_environment(), user="keeper")
-    row = Row(layer=OWN, provider="acme-ai", model="acme-book", meter="input.text", list_pico=pico)
+    row = Row(layer=OWN, provider="acme-ai", model=_MODEL, meter="input.text", list_pico=pico)
     with connect(settings, application="test") as keeper, keeper.transaction():
         at_us = store.begin(keeper)
         plan = add(store.believed(store.load(keeper)), [(RATE, row)], at_us=at_us, correct=True)
@@ -67,7 +69,7 @@ def test_what_is_committed_reaches_topic_and_stream_through_the_kill_of_every_pa
     for pico in (101, 102, 103, 104):
         stack.wait_until(_told(stack, pico), f"the row of {pico} on its topic", within_s=_WITHIN_S)
     stack.wait_until_healthy()
-    priced(stack, "after all kills", ("priced", 104 * _TOKENS))
+    priced(stack, "after all kills", ("priced", 104 * _TOKENS), model=_MODEL)
     # Debezium itself goes on, not only the followers' own looks.
     _commit(stack, 105)
     stack.wait_until(_told(stack, 105), "the next row on its topic")

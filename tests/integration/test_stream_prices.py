@@ -16,13 +16,13 @@ from tokenledger.cli import main
 from tokenledger.records.topics import RAW
 
 
-def _send(stack: RunningStack, event_id: str) -> None:
+def _send(stack: RunningStack, event_id: str, model: str) -> None:
     """One call of a model no catalogue knows: 1,000 tokens in."""
     producer = Producer({"bootstrap.servers": stack.layout.kafka_bootstrap})
     body = {
         "provider": "acme-ai",
         "api": "chat",
-        "response": {"id": event_id, "object": "chat.completion", "model": "acme-book",
+        "response": {"id": event_id, "object": "chat.completion", "model": model,
                      "choices": [], "usage": {"prompt_tokens": 1_000, "completion_tokens": 0}},
         "started_at_us": time.time_ns() // 1_000,
     }  # fmt: skip
@@ -45,11 +45,11 @@ def _is_there(stack: RunningStack, event_id: str) -> bool:
     return _cost(stack, event_id) is not None
 
 
-def priced(stack: RunningStack, name: str, expected: tuple[str, int | None]) -> None:
+def priced(stack: RunningStack, name: str, expected: tuple[str, int | None], *, model: str = "acme-book") -> None:
     """Calls sent one after another; one of them within ten seconds has the expected price."""
     for attempt in range(20):
         event_id = f"{name}-{attempt}"
-        _send(stack, event_id)
+        _send(stack, event_id, model)
         stack.wait_until(partial(_is_there, stack, event_id), f"{event_id} in the ledger")
         if _cost(stack, event_id) == expected:
             return
