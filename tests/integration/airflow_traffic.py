@@ -13,7 +13,7 @@ CALLS = 600
 REFUSALS = CALLS // 50
 OLD = 5
 OLD_DAYS = 100
-PAIRS = 240
+PAIRS = 360
 """Operations that two tiers answered; the first half easy and hours before the other."""
 
 
@@ -37,7 +37,7 @@ def conversations(now: datetime) -> Iterator[bytes]:
 def operations(now: datetime) -> Iterator[bytes]:
     """What `ROUTED` asks of two tiers: easy things, and hours later hard ones."""
     for number in range(PAIRS):
-        is_hard = number >= PAIRS // 2
+        is_hard = number >= PAIRS // 3  # two of three: the strong tier is the better one on the whole
         begins = now - timedelta(hours=2 if is_hard else 4)
         at_us = int(begins.timestamp()) * 1_000_000
         yield from routed(number, run=ROUTED, started_at_us=at_us, is_hard=is_hard)
