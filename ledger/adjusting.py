@@ -10,11 +10,12 @@ import msgspec
 import psycopg
 
 from ledger import store
-from ledger.batching import Batch, begin
+from ledger.batching import Batch
 from ledger.database import Connection
 from ledger.periods import span_of
 from ledger.received import Received
 from ledger.state import State
+from ledger.writing import writing
 from tokenledger.records.meters import MANUAL_ADJUSTMENT
 
 POSTED_AT_ONCE: Final = 100
@@ -164,17 +165,11 @@ def post(connection: Connection, state: State, *, now_us: int) -> int:
     """Post what was approved; how many. Only the writer may call this."""
     if connection.execute(_WAITING, (0, 1)).fetchone() is None:
         return 0
-    try:
-        with connection.transaction():
-            begin(connection, state)
-            batch: Batch[Received] = Batch(connection, state, now_us, lambda one: one)
-            rows = connection.execute(_WAITING, (0, POSTED_AT_ONCE)).fetchall()
-            _post(connection, batch, rows=rows)
-            batch.finish({}, {})
-    except BaseException:
-        state.rollback()
-        raise
-    state.commit({})
+    with writing(connection, state):
+        batch: Batch[Received] = Batch(connection, state, now_us, lambda one: one)
+        rows = connection.execute(_WAITING, (0, POSTED_AT_ONCE)).fetchall()
+        _post(connection, batch, rows=rows)
+        batch.finish({}, {})
     return len(rows)
 
 

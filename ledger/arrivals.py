@@ -17,9 +17,9 @@ from ledger.database import Connection, connect
 from ledger.ending import Stop
 from ledger.observing import ARRIVALS, RETRIES, UNPRICED, logger
 from ledger.prices import store as prices
-from ledger.repricing import Differs, is_closed, money
+from ledger.repricing import differing
 from ledger.settings import Settings
-from tokenledger.process import Context, price_again
+from tokenledger.process import Context
 
 log = logger("ledger.arrivals")
 
@@ -83,7 +83,8 @@ class Arrivals:
             after, run_no = 0, None
         rows = connection.execute(_NEXT, (after, at_once)).fetchall()
         version_now = context.book.version
-        found = self._priced([row[:2] for row in rows if row[3] != version_now], context)
+        calls = store.existing(connection, [row[:2] for row in rows if row[3] != version_now])
+        found = differing([(call, context) for call in calls], read_closed(connection))
         chosen = [one for one in found if not one.corrects]
         if chosen:
             if run_no is None:
@@ -92,14 +93,6 @@ class Arrivals:
             repricing.queue(connection, chosen, run_no=run_no)
         connection.execute(_MOVE, (name, rows[-1][2] if rows else after, run_no))
         return Step(len(rows), len(chosen), len(found) - len(chosen))
-
-    def _priced(self, hints: list[Any], context: Context) -> list[Differs]:
-        closed = read_closed(self._connection)
-        return [
-            Differs(before=call, after=after, corrects=is_closed(closed, call))
-            for call in store.existing(self._connection, hints)
-            if money(after := price_again(call.winner, context)) != money(call.winner)
-        ]
 
     def count(self) -> int:
         """Calls that wait for a price."""

@@ -9,7 +9,6 @@ from ledger import amending, store
 from ledger.ahead import Ahead
 from ledger.amending import Amended, Amendment, Existing
 from ledger.calls import CallPacker
-from ledger.closed import closed_now
 from ledger.copying import CHARGE, Why
 from ledger.database import Connection
 from ledger.drafting import Draft, draft, record_keys
@@ -18,6 +17,7 @@ from ledger.posting import Charge, Charged, Poster, Rows
 from ledger.received import Origins, Placed, Received, of
 from ledger.state import State
 from ledger.store import OffsetsByPartition
+from ledger.writing import writing
 from tokenledger.merge import Link
 from tokenledger.records import PricedCall, Rejected
 
@@ -366,12 +366,6 @@ def wanted_keys(
     return wanted | {key: charged for key, (_, charged) in owners.items()}
 
 
-def begin(connection: Connection, state: State) -> None:
-    """What every transaction of the writer does first: see that it is the only one, and which months are closed."""
-    store.fence(connection, state.offsets)
-    state.closed = closed_now(connection, state.closed)
-
-
 def apply(
     connection: Connection,
     state: State,
@@ -384,16 +378,9 @@ def apply(
     """Write one batch, each partition's records in order. Raises, and changes nothing, if it cannot."""
     reached = {(one.topic, one.partition): one.offset + 1 for one in sources}
     expected = {place: state.offsets[place] for place in reached}
-    try:
-        with connection.transaction():
-            begin(connection, state)
-            batch = Batch(connection, state, now_us, decode)
-            with Ahead(batch.parts(sources, part_records)) as parts:
-                for part in parts:
-                    batch.take(part)
-            done = batch.finish(expected, reached)
-    except BaseException:
-        state.rollback()
-        raise
-    state.commit(reached)
-    return done
+    with writing(connection, state, reached):
+        batch = Batch(connection, state, now_us, decode)
+        with Ahead(batch.parts(sources, part_records)) as parts:
+            for part in parts:
+                batch.take(part)
+        return batch.finish(expected, reached)

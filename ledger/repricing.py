@@ -4,7 +4,7 @@ Numbers in the ledger are given by its one writer, so it alone posts. The comman
 writer takes from the queue between its batches, in transactions of its own: reversal and new charge, or neither.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -12,11 +12,12 @@ from psycopg import sql
 
 from ledger import store
 from ledger.amending import Existing
-from ledger.batching import Batch, Repricing, begin
+from ledger.batching import Batch, Repricing
 from ledger.closed import Closed, read_closed
 from ledger.database import Connection
 from ledger.received import PricedFromWire, Received, decode_priced
 from ledger.state import State
+from ledger.writing import writing
 from tokenledger.process import Context, price_again
 from tokenledger.records import PricedCall
 from tokenledger.records.wire import encode_priced, encode_records
@@ -119,11 +120,16 @@ def differences(connection: Connection, wanted: Wanted, context: Context) -> Ite
         store.read_at_leisure(connection)
         cursor.execute(_FIND, bound)
         while hints := cursor.fetchmany(_READ_AT_ONCE):
-            yield [
-                Differs(before=call, after=after, corrects=is_closed(closed, call))
-                for call in store.existing(connection, hints)
-                if money(after := price_again(call.winner, context)) != money(call.winner)
-            ]
+            yield differing([(call, context) for call in store.existing(connection, hints)], closed)
+
+
+def differing(calls: Iterable[tuple[Existing, Context]], closed: Closed) -> list[Differs]:
+    """Those of some calls that the book beside them charges otherwise than the ledger has them."""
+    return [
+        Differs(before=call, after=after, corrects=is_closed(closed, call))
+        for call, context in calls
+        if money(after := price_again(call.winner, context)) != money(call.winner)
+    ]
 
 
 def is_closed(closed: Closed, call: Existing) -> bool:
@@ -204,20 +210,14 @@ def drain(connection: Connection, state: State, *, now_us: int) -> int:
     """
     if connection.execute(_WAITS).fetchone() is None:
         return 0
-    try:
-        with connection.transaction():
-            begin(connection, state)
-            rows = connection.execute(_TAKE, (TAKEN_AT_ONCE,)).fetchall()
-            batch: Batch[Received] = Batch(connection, state, now_us, lambda one: one)
-            batch.recharge([_repricing(row) for row in rows if row[-1] and _is_approved(row, state.closed)])
-            connection.execute(_TAKEN, ([row[0] for row in rows],))
-            if rows:
-                connection.execute(_CARRIED_OUT, (batch.poster.posted_at_us, rows[0][5]))
-            batch.finish({}, {})
-    except BaseException:
-        state.rollback()
-        raise
-    state.commit({})
+    with writing(connection, state):
+        rows = connection.execute(_TAKE, (TAKEN_AT_ONCE,)).fetchall()
+        batch: Batch[Received] = Batch(connection, state, now_us, lambda one: one)
+        batch.recharge([_repricing(row) for row in rows if row[-1] and _is_approved(row, state.closed)])
+        connection.execute(_TAKEN, ([row[0] for row in rows],))
+        if rows:
+            connection.execute(_CARRIED_OUT, (batch.poster.posted_at_us, rows[0][5]))
+        batch.finish({}, {})
     return len(rows)
 
 

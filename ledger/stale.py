@@ -16,8 +16,8 @@ from ledger.closed import read_closed
 from ledger.database import Connection
 from ledger.prices import store as prices
 from ledger.prices.changes import Kept
-from ledger.repricing import Differs, is_closed, money
-from tokenledger.process import Context, price_again
+from ledger.repricing import Differs, differing
+from tokenledger.process import Context
 
 REASON: Final = "priced by an older book than was known"
 _READ_AT_ONCE: Final = 1_000
@@ -61,12 +61,7 @@ def stale(connection: Connection, *, since_us: int) -> Iterator[list[Differs]]:
         cursor.execute(_FIND, (recent[-1].made_at_us, books.after(recent[0].change_no).book.version))
         while hints := cursor.fetchmany(_READ_AT_ONCE):
             found = [(call, books.due(call)) for call in store.existing(connection, hints)]
-            differs = [
-                Differs(before=call, after=after, corrects=is_closed(closed, call))
-                for call, due in found
-                if due is not None and money(after := price_again(call.winner, due)) != money(call.winner)
-            ]
-            yield differs
+            yield differing([(call, due) for call, due in found if due is not None], closed)
 
 
 class Queue:

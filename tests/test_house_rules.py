@@ -110,13 +110,11 @@ CATCH_ALL = {
     "ledger/lake/taking.py": "a recogniser of somebody else may raise anything: the text is withheld and counted",
     "ledger/ending.py": "process wiring: the supervisor restarts what ends here",
     "serving/cache/embedding.py": "a defect of ours costs one request its look-up; the thread serves the next",
+    "ledger/writing.py": "rolls back and raises again",
     "serving/cache/store.py": "rolls back and raises again",
     "serving/gateway/app.py": "answers 500 and logs why",
     "serving/gateway/routing.py": "a defect of the router costs its judgement, not the request",
-    "ledger/batching.py": "rolls back and raises again",
     "ledger/database.py": "closes the connection and raises again",
-    "ledger/adjusting.py": "rolls back and raises again",
-    "ledger/repricing.py": "rolls back and raises again",
 }
 """Modules that may catch everything, and why."""
 

@@ -8,12 +8,12 @@ import psycopg
 import pytest
 
 from ledger.as_of import changes, standing
-from ledger.batching import begin
 from ledger.compact import compact
 from ledger.database import Connection, connect
 from ledger.periods import PeriodError, Span, Sums, approve, close, corrections, periods, span_of, sums
 from ledger.private_postgres import Server
 from ledger.verify import report, verify
+from ledger.writing import writing
 from tests.ledger.books import Books
 from tests.ledger.commanding import Command, against
 from tests.ledger.samples import NOW_US, call, priced
@@ -247,9 +247,8 @@ def test_a_close_waits_for_the_batch_that_is_being_written(told: Books, server: 
     with (
         connect(server.settings(database, user="keeper"), application="test") as keeper,
         ThreadPoolExecutor() as pool,
-        told.connection.transaction(),
+        writing(told.connection, told.state),
     ):
-        begin(told.connection, told.state)
         closing = pool.submit(close, keeper, "acme", "2025-10", reason="x", now=NOVEMBER)
         with pytest.raises(TimeoutError):
             closing.result(0.3)
