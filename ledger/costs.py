@@ -1,7 +1,7 @@
 """The cost table from the ledger: the same columns as `tokenledger price` prints from files."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, LiteralString, NamedTuple
 
 import msgspec
 from psycopg import sql
@@ -56,8 +56,28 @@ _OF_ADJUSTED: Final = {
 """What of these is known of an amount that was posted by hand."""
 _ADJUSTED: Final = sql.SQL("""
 SELECT {groups}, sum(amount_usd_pico) FROM adjustments JOIN adjustment_postings USING (adjustment_no)
+WHERE charged_at_us >= %(since_us)s AND charged_at_us < %(until_us)s
 GROUP BY {places}
 """)
+
+
+_REJECTED: Final = sql.SQL("""
+SELECT {groups}, count(*) FROM rejected
+WHERE append_at_us >= %(since_us)s AND append_at_us < %(until_us)s
+GROUP BY {places}
+""")
+
+
+class Period(NamedTuple):
+    """From one instant to before another, µs UTC."""
+
+    since_us: int = 0
+    """The first instant of it."""
+    until_us: int = 2**63 - 1
+    """The first after it."""
+
+
+ALWAYS: Final = Period()
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,25 +120,27 @@ SELECT {groups}, count(*), coalesce(sum(input_tokens), 0)::bigint, coalesce(sum(
     ), 0)::bigint,
     sum(known_cost_usd_pico), count(*) FILTER (WHERE cost_usd_pico IS NULL),
     count(*) FILTER (WHERE anomalies IS NOT NULL OR id_reuse)
-FROM calls GROUP BY {groups}
+FROM calls
+WHERE charged_at_us >= %(since_us)s AND charged_at_us < %(until_us)s
+GROUP BY {groups}
 """)
 
 
-def table(connection: Connection, *, by: Sequence[str] = ("provider", "model")) -> list[Row]:
-    """Rows by these dimensions, dearest first. Raises ValueError for a dimension there is not.
+def table(connection: Connection, *, by: Sequence[str] = ("provider", "model"), period: Period = ALWAYS) -> list[Row]:
+    """What is charged to a period by these dimensions, dearest first. Raises ValueError for a dimension there is not.
 
-    A rejected record has at most a tenant: it stands in the group that says nothing else. Adjustments are among the
-    amounts of their group, without calls.
+    A rejected record is of the time when the log took it and has at most a tenant: it stands in the group that says
+    nothing else. Adjustments are among the amounts of their group, without calls.
     """
     unknown = [name for name in by if name not in _DIMENSIONS]
     if unknown or not by:
         message = f"costs: no dimension {', '.join(unknown) or '(none given)'}; there are {', '.join(DIMENSIONS)}"
         raise ValueError(message)
-    rejected = _rejected(connection, by)
-    adjusted = _adjusted(connection, by)
+    rejected = _of_others(connection, _REJECTED, _OF_REJECTED, by=by, period=period)
+    adjusted = _of_others(connection, _ADJUSTED, _OF_ADJUSTED, by=by, period=period)
     groups = sql.SQL(", ").join(sql.SQL(_DIMENSIONS[name]) for name in by)
     found = {}
-    for row in connection.execute(_SUMS.format(groups=groups)):
+    for row in connection.execute(_SUMS.format(groups=groups), period._asdict()):
         group = tuple(row[: len(by)])
         calls, input_tokens, output_tokens, cached, known, incomplete, odd = (int(value) for value in row[len(by) :])
         known += adjusted.pop(group, 0)
@@ -142,20 +164,19 @@ def table(connection: Connection, *, by: Sequence[str] = ("provider", "model")) 
     return sorted(rows, key=lambda row: (-row.known_cost_usd_pico, row.group))
 
 
-def _rejected(connection: Connection, by: Sequence[str]) -> dict[tuple[str, ...], int]:
-    groups = sql.SQL(", ").join(sql.SQL(_OF_REJECTED.get(name, "''")) for name in by)
+def _of_others(
+    connection: Connection,
+    statement: sql.SQL,
+    dimensions: Mapping[str, LiteralString],
+    *,
+    by: Sequence[str],
+    period: Period,
+) -> dict[tuple[str, ...], int]:
+    """The figure of what is no call, a rejected record or an adjustment, of which few dimensions are known."""
+    groups = sql.SQL(", ").join(sql.SQL(dimensions.get(name, "''")) for name in by)
     # By position: a group that is a constant cannot be named.
     places = sql.SQL(", ").join(sql.Literal(place + 1) for place in range(len(by)))
-    statement = sql.SQL("SELECT {}, count(*) FROM rejected GROUP BY {}")
-    rows = connection.execute(statement.format(groups, places))
-    return {tuple(row[:-1]): int(row[-1]) for row in rows}
-
-
-def _adjusted(connection: Connection, by: Sequence[str]) -> dict[tuple[str, ...], int]:
-    """What was posted by hand, 10⁻¹² USD: money of no call."""
-    groups = sql.SQL(", ").join(sql.SQL(_OF_ADJUSTED.get(name, "''")) for name in by)
-    places = sql.SQL(", ").join(sql.Literal(place + 1) for place in range(len(by)))
-    rows = connection.execute(_ADJUSTED.format(groups=groups, places=places))
+    rows = connection.execute(statement.format(groups=groups, places=places), period._asdict())
     return {tuple(row[:-1]): int(row[-1]) for row in rows}
 
 

@@ -19,6 +19,7 @@ from feature_repo.spend import sums, today
 from ledger import store
 from ledger.as_of import changes, standing
 from ledger.compact import compact
+from ledger.costs import Period, table
 from ledger.database import Connection, connect
 from ledger.keys import event_key
 from ledger.migrate import migrate
@@ -167,6 +168,12 @@ def test_the_books_as_of_yesterday_are_the_roll_ups_and_what_was_posted_since(ye
     assert set(read.searched) <= {"rollups_15m"}
     assert {name for name, share in read.share.items() if share > _MONTHS} <= {"rollups_15m"}
     assert read.share["rollups_15m"] <= 1.0
+
+
+def test_the_costs_of_a_day_read_that_day_s_month(year: Year) -> None:
+    period = Period(year.end_us - _DAY_US, year.end_us)
+    read = year.read("analyst", lambda c: table(c, by=("tenant", "feature"), period=period))
+    _within(read, calls=_MONTHS, postings=_MONTHS)
 
 
 def test_views_are_read_by_their_whole_numbers_of_time(year: Year) -> None:

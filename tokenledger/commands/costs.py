@@ -1,6 +1,8 @@
 """The cost table from the ledger: the columns of `tokenledger price`, of every call the stream has stored.
 
-With --as-of, the table as the books stood at an instant; with --changed-since, what was posted after it, and why.
+  tokenledger costs --by tenant,feature --since 2026-11-01 --until 2026-12-01
+  tokenledger costs --as-of 2026-11-01T08:00:00Z             as the books stood then
+  tokenledger costs --changed-since 2026-11-01T08:00:00Z     what was posted after it, and why
 
 exit status: 0 done; 2 the ledger could not be read.
 """
@@ -18,7 +20,7 @@ from rich.table import Table
 
 from ledger.as_of import Change, Standing, changes, standing
 from ledger.bills.report import dollars
-from ledger.costs import Row, table
+from ledger.costs import ALWAYS, Period, Row, table
 from ledger.database import Connection, connect
 from ledger.settings import Settings
 from tokenledger.commands.books import instant_us
@@ -27,7 +29,6 @@ from tokenledger.commands.stack import environment
 
 _PLAIN_WIDTH = 200
 _FAILED = 2
-_ENDLESS_US = 2**63 - 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--by", metavar="A,B,…", help="group by tenant, feature, model, day, … (default: provider,model)"
     )
+    parser.add_argument("--since", metavar="TIME", help="charged from then on: 2026-01-31 or 2026-01-31T16:00:00Z")
+    parser.add_argument("--until", metavar="TIME", help="and before then")
     parser.add_argument("--as-of", metavar="TIME", help="as the books stood then: 2026-01-31 or 2026-01-31T16:00:00Z")
     parser.add_argument("--changed-since", metavar="TIME", help="what was posted after then (up to --as-of), by cause")
     parser.add_argument("--format", choices=("table", "json", "csv"), default="table", help="default: table")
@@ -43,13 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the table."""
     names = parse_by(options.by) if options.by else DEFAULT_BY
+    period = _period(options)
     try:
         with connect(
             Settings.from_environment(environment(), user="analyst"), application="tokenledger-costs"
         ) as connection:
             if options.as_of or options.changed_since:
                 return _posted(connection, names, options=options)
-            rows = table(connection, by=names)
+            rows = table(connection, by=names, period=period)
     except psycopg.OperationalError as error:
         print(
             f"tokenledger costs: cannot reach the ledger: {str(error).strip()}; is the stack up? `make up`",
@@ -60,9 +64,24 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _period(options: argparse.Namespace) -> Period:
+    since_us = instant_us(options.since, "--since") if options.since else ALWAYS.since_us
+    until_us = instant_us(options.until, "--until") if options.until else ALWAYS.until_us
+    if since_us >= until_us:
+        message = f"--since {options.since} is not before --until {options.until}; an earlier time would be right"
+        raise ValueError(message)
+    if (options.since or options.until) and (options.as_of or options.changed_since):
+        message = (
+            "--since and --until are about when calls are charged, --as-of and --changed-since about when they were "
+            "posted, and cannot be asked together; `--by day` or `--by month` with the latter tells both"
+        )
+        raise ValueError(message)
+    return Period(since_us, until_us)
+
+
 def _posted(connection: Connection, names: tuple[str, ...], *, options: argparse.Namespace) -> int:
     """The books at an instant, or what was posted between two."""
-    until_us = instant_us(options.as_of, "--as-of") if options.as_of else _ENDLESS_US
+    until_us = instant_us(options.as_of, "--as-of") if options.as_of else ALWAYS.until_us
     rows: Sequence[Standing]
     if options.changed_since:
         since_us = instant_us(options.changed_since, "--changed-since")
