@@ -10,6 +10,8 @@ from ledger import tenants
 from ledger.database import Connection, connect
 from ledger.private_postgres import Server
 from ledger.tenants import Tenant, TenantError
+from tests.ledger.books import Books
+from tests.ledger.samples import call, priced
 from tokenledger.cli import main
 
 BERLIN = Tenant(tenant_id="acme", name="Acme", time_zone="Europe/Berlin")
@@ -51,6 +53,38 @@ def test_every_statement_has_a_number_that_grows(keeper: Connection) -> None:
     before = tenants.newest(keeper)
     tenants.state(keeper, [TOKYO], reason="signed")
     assert tenants.newest(keeper) > before > 0
+
+
+def test_the_customer_pays_by_the_policy_of_the_time(books: Books, keeper: Connection) -> None:
+    """An answer that did not serve is on the house, until it is agreed that all that was incurred is charged."""
+    tenants.state(keeper, [Tenant(tenant_id="acme", charge_policy="incurred")], reason="contract 2027")
+    [stated] = tenants.history(keeper)
+    before_us, after_us = stated.known_from_us - 1, stated.known_from_us
+    for offset, (tenant_id, at_us) in enumerate((("acme", before_us), ("acme", after_us), ("umbrella", after_us))):
+        lost = call(event_key=f"app/{offset}", tenant_id=tenant_id, started_at_us=at_us, attempt_role="hedge")
+        books.write(priced(lost, offset=offset, append_at_us=at_us, chargeable_usd_pico=0))
+    unknown = call(event_key="app/9", started_at_us=after_us)
+    books.write(
+        priced(
+            unknown,
+            offset=9,
+            append_at_us=after_us,
+            price_status="unpriced",
+            lines=(),
+            cost_usd_pico=None,
+            known_cost_usd_pico=0,
+            computed_usd_pico=None,
+            unpriced_meters=("input.text", "output.text"),
+        )
+    )
+    rows = books.all(
+        "SELECT tenant_id, charge_policy, calls, incomplete_calls, incurred_usd_pico, charged_usd_pico FROM charges"
+    )
+    assert sorted(rows) == [
+        ("acme", "incurred", 2, 1, 220_000, 220_000),
+        ("acme", "served", 1, 0, 220_000, 0),
+        ("umbrella", "served", 1, 0, 220_000, 0),
+    ]
 
 
 @pytest.mark.parametrize(
