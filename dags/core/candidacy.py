@@ -36,15 +36,17 @@ class Candidacy(msgspec.Struct, frozen=True, kw_only=True):
     """Where the golden pairs are from."""
     golden_pairs: int
     """How many."""
+    golden_gap_low: float | None = None
+    """How much better the strongest tier surely is on them: lower end of the 95 % interval; None in old records."""
     fit: bool
     """Whether it may be promoted."""
     why: str
     """Why, or why not, in a sentence."""
 
 
-def verdict(candidate: Judged, current: Judged | None, *, golden_pairs: int) -> tuple[bool, str]:
+def verdict(candidate: Judged, current: Judged | None, *, golden_pairs: int, golden_gap_low: float) -> tuple[bool, str]:
     """(whether it may be promoted, why). It must beat chance, and not be worse than what serves."""
-    if doubt := _doubt(candidate, golden_pairs):
+    if doubt := _doubt(candidate, golden_pairs, golden_gap_low):
         return False, doubt
     if current is None:
         return True, f"its APGR is {candidate.apgr:.3f}, and none serves"
@@ -55,10 +57,15 @@ def verdict(candidate: Judged, current: Judged | None, *, golden_pairs: int) -> 
     return True, f"its APGR {candidate.apgr:.3f} is not below {current.apgr:.3f} of {current.version}"
 
 
-def _doubt(candidate: Judged, golden_pairs: int) -> str:
+def _doubt(candidate: Judged, golden_pairs: int, golden_gap_low: float) -> str:
     """Why nothing can be said for it, whatever serves; empty where something can."""
     if golden_pairs < LEAST_GOLDEN:
         return f"{golden_pairs} golden pairs decide nothing; review at least {LEAST_GOLDEN}"
+    if golden_gap_low <= 0:
+        return (
+            f"the strongest tier is not surely better on the golden pairs (95 % from {golden_gap_low:+.3f}): "
+            "there is no gap to recover, so APGR says nothing"
+        )
     if candidate.low <= 0.5:  # noqa: PLR2004  (what a lot draws)
         return f"its APGR {candidate.apgr:.3f} is not surely better than a lot's 0.5 (95 % from {candidate.low:.3f})"
     return ""

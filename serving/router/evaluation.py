@@ -3,6 +3,7 @@
 Every prompt is judged by a model that has seen neither it nor its calibration: folds outside, cross-fitting inside.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ Array = NDArray[np.float64]
 ROUTER: Final = "router"
 RANDOM: Final = "random"
 _SEED: Final = 11
+_Z: Final = 1.96
+"""Standard errors to either end of a 95 % interval."""
 _EDITED: Final = 200
 """Prompts on which stability is measured."""
 FLOORS: Final = (0.80, 0.85, 0.90, 0.95)
@@ -84,6 +87,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Mean quality of the first tier."""
     strong_quality: float
     """Mean quality of the last."""
+    gap_low: float
+    """Lower end of the 95 % interval of how much better the last is; where it is not above 0, areas say nothing."""
     cost_ratio: float
     """Price of a call of the first tier ÷ the last."""
     lines: tuple[Line, ...]
@@ -170,6 +175,7 @@ def _report(pairs: Sequence[Pair], judged: _Judged, *, terms: Terms, trained_on:
         pairs=len(pairs),
         weak_quality=float(weak.mean()),
         strong_quality=float(strong.mean()),
+        gap_low=float(gains.mean() - _Z * gains.std() / math.sqrt(len(gains))),
         cost_ratio=terms.cost_ratio,
         lines=_lines(orders, weak, strong=strong, terms=terms),
         shuffled=(),

@@ -92,13 +92,14 @@ def _run(options: argparse.Namespace) -> int:
     report = evaluation.transfer(model, golden, terms=terms)
     versions.save(options.models, model, evaluation.plain(report))
     candidate, current = _judged(model, report), _current(options.models, golden, terms=terms)
-    fit, why = verdict(candidate, current, golden_pairs=len(golden))
+    fit, why = verdict(candidate, current, golden_pairs=len(golden), golden_gap_low=report.gap_low)
     candidacy = Candidacy(
         candidate=candidate,
         current=current,
         pairs=named,
         golden=golden_named,
         golden_pairs=len(golden),
+        golden_gap_low=report.gap_low,
         fit=fit,
         why=why,
     )

@@ -145,7 +145,13 @@ def judged(apgr: float, *, low: float = 0.6, version: str = "new") -> Judged:
 def test_a_candidate_must_beat_chance_and_not_be_worse_than_what_serves(
     candidate: Judged, current: Judged | None, pairs: int, fit: object
 ) -> None:
-    found, why = verdict(candidate, current, golden_pairs=pairs)
+    found, why = verdict(candidate, current, golden_pairs=pairs, golden_gap_low=0.1)
 
     assert found is fit
     assert why
+
+
+def test_where_the_tiers_are_alike_no_area_speaks_for_a_candidate() -> None:
+    """A hundredth of a gap makes an APGR of 50 of a router that is no better than a lot."""
+    found, why = verdict(judged(50.45, low=1.2), None, golden_pairs=200, golden_gap_low=-0.02)
+    assert (found, "no gap to recover" in why, "-0.020" in why) == (False, True, True)
