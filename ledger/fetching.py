@@ -6,6 +6,8 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from ledger.kafka import Span
+
 _ANSWER_WITHIN_S: Final = 10.0
 _READ_THROUGH: Final = 2_000
 """A gap of so many records is read through; beyond it a jump is quicker."""
@@ -63,7 +65,7 @@ class Fetcher:
     def fetch(self, places: Iterable[Place]) -> Iterator[tuple[Place, Kept | None]]:
         """Each place and its record; None where the log no longer has it. Raises KafkaException."""
         for (topic, partition), wanted in groupby(sorted(set(places)), key=lambda place: place[:2]):
-            low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_ANSWER_WITHIN_S)
+            low, high = self._span(topic, partition)
             at = -_READ_THROUGH
             for place in wanted:
                 if not low <= place.offset < high:
@@ -74,6 +76,16 @@ class Fetcher:
                 message = self._read_to(place)
                 at = place.offset + 1
                 yield place, _kept(message) if message.offset() == place.offset else None
+
+    def _span(self, topic: str, partition: int) -> Span:
+        """First and next offset; an empty span where the topic was made anew with fewer partitions."""
+        listed = self._consumer.list_topics(topic, timeout=_ANSWER_WITHIN_S).topics[topic]
+        if listed.error is not None:
+            raise KafkaException(listed.error)
+        if partition not in listed.partitions:
+            return 0, 0
+        place = TopicPartition(topic, partition)
+        return self._consumer.get_watermark_offsets(place, timeout=_ANSWER_WITHIN_S) or (0, 0)
 
     def _read_to(self, place: Place) -> Message:
         """The record at the place, or the first after it."""

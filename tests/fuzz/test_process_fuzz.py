@@ -1,11 +1,15 @@
 """A fuzz of `process` with a fixed budget: whatever comes, a value goes out, and it can be stored."""
 
+import contextlib
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tokenledger.normalise.dialects import OF_PROVIDER, SHAPES
+from tokenledger.normalise.reading import BadRecordError, Dialect, Exchange
 from tokenledger.process import default_context, process
 from tokenledger.records import RawEvent, Rejected
 from tokenledger.records.wire import decode_priced, decode_rejected, encode_priced, encode_rejected
@@ -57,6 +61,8 @@ _bodies = st.builds(
     st.sampled_from(_KINDS),
 )
 
+_DIALECTS = list(dict.fromkeys([dialect for group in (*OF_PROVIDER.values(), SHAPES) for dialect in group]))
+
 
 def _survives(value: bytes | None, headers: dict[str, bytes]) -> None:
     raw = RawEvent(value=value, headers=headers, topic="llm.raw.v1", append_at_us=_APPEND_US)
@@ -88,6 +94,15 @@ def test_any_reply_under_any_provider_gives_a_value(reply: Any, provider: str) -
 def test_any_events_under_any_provider_give_a_value(events: list[Any], provider: str) -> None:
     rows = [{"data": event, "event": "message"} for event in events]
     _survives(json.dumps({"provider": provider, "events": rows}).encode(), _HEADERS)
+
+
+@pytest.mark.parametrize("dialect", _DIALECTS, ids=lambda dialect: f"{dialect.name}")
+@settings(max_examples=150, deadline=None)
+@given(body=st.dictionaries(st.sampled_from(_NAMES), _shaped | _json, max_size=8), provider=st.sampled_from(_PROVIDERS))
+def test_any_dialect_reads_any_object(dialect: Dialect, body: dict[str, Any], provider: str) -> None:
+    """What its fold makes of a stream need not have the shape by which one event was known."""
+    with contextlib.suppress(BadRecordError):
+        assert dialect.read(body, Exchange(provider=provider)).usage_reading is not None
 
 
 @settings(max_examples=300, deadline=None)

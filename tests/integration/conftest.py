@@ -111,6 +111,7 @@ class OneStack(LoadScopeScheduling):  # type: ignore[misc]
         return "stack" if "RunningStack" in text else file
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneStack:
     """How `make test` shares these tests out."""
     return OneStack(config, log)

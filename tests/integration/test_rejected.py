@@ -45,15 +45,16 @@ class Log:
         self.broker, self.writer = broker, writer
         self.refused = 0
 
-    def refuse(self, value: bytes, *, attempt_no: int = 1, **headers: bytes) -> None:
+    def refuse(self, value: bytes, *, attempt_no: int = 1, partition: int = 0, **headers: bytes) -> None:
         """As the stream would have it: on the raw topic, then on the rejected one with our headers beside."""
-        raw = RawEvent(value=value, headers=HEADERS | headers, topic=RAW.name, partition=0, offset=self.refused)
+        raw = RawEvent(value=value, headers=HEADERS | headers, topic=RAW.name, partition=partition, offset=self.refused)
         rejected = Rejected(
             reason=Reason.UNKNOWN_SHAPE, field="response", detail="older code", tenant_id="acme", event_id="e1",
-            topic=RAW.name, partition=0, offset=self.refused, append_at_us=1_795_000_000_000_000,
+            topic=RAW.name, partition=partition, offset=self.refused, append_at_us=1_795_000_000_000_000,
             attempt_no=attempt_no, code_version="0.0.1",
         )  # fmt: skip
-        self.broker.put(RAW.name, value, raw.headers)
+        if partition == 0:
+            self.broker.put(RAW.name, value, raw.headers)
         self.broker.put(REJECTED.name, *encode_rejected(rejected, raw))
         self.refused += 1
 
@@ -108,6 +109,15 @@ def test_what_newer_code_can_read_is_sent_again_whole_and_charged_once(log: Log)
     assert len(log.raw()) == 2
     rows = log.writer.reader.execute("SELECT event_id, cost_usd_pico FROM calls").fetchall()
     assert rows == [("e1", 4_500_000_000)]
+
+
+def test_what_came_from_a_partition_that_is_no_more_is_sent_from_where_it_was_kept(log: Log) -> None:
+    """A topic that was made anew may have fewer partitions; one such record must not hold up the others."""
+    log.refuse(REPLY, partition=99)
+    log.writer.wait(0, 0, 0, 1, 0)
+    assert "1  would be priced" in log.command("replay", "--send").stdout
+    [again] = log.raw()
+    assert (again.value(), dict(again.headers() or [])) == (REPLY, HEADERS | {"attempt_no": b"1"})
 
 
 def test_a_replay_is_judged_by_the_prices_of_the_ledger(log: Log) -> None:

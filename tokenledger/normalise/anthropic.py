@@ -46,7 +46,7 @@ def fits(body: Body, exchange: Exchange) -> bool:
 def read(body: Body, exchange: Exchange) -> Reading:
     """A message → its Reading."""
     if "custom_id" in body and body.get("type") is None:
-        return _read_batch_result(body["result"], exchange)
+        return _read_batch_result(part(body, "result", ""), exchange)
     usage = body.get("usage")
     reading = Reading(
         usage_reading="anthropic.messages",

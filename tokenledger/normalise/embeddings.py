@@ -1,10 +1,8 @@
 """Embeddings, which bill input tokens only: OpenAI, Azure, Voyage, Jina, Together, vLLM and alike."""
 
-from typing import Any
-
 from tokenledger.normalise import openai_chat
 from tokenledger.normalise.leaves import carve_input
-from tokenledger.normalise.reading import Body, Dialect, Exchange, Reading, count
+from tokenledger.normalise.reading import Body, Dialect, Exchange, Reading, count, part
 
 
 def fits(body: Body, exchange: Exchange) -> bool:
@@ -20,7 +18,7 @@ def fits(body: Body, exchange: Exchange) -> bool:
 def read(body: Body, exchange: Exchange) -> Reading:
     """An embedding → its Reading. There is no output to count."""
     reading = openai_chat.start(body, exchange, "openai.embeddings", "embeddings")
-    usage: dict[str, Any] = body["usage"]
+    usage = dict(part(body, "usage", ""))
     reading.raw_usage = usage
     total = count(usage, "prompt_tokens", "usage")
     if total is None:

@@ -1,11 +1,11 @@
 """Gemini and Vertex AI embeddings and `:predict`, and their answers that are no model calls."""
 
-from typing import Any, Final
+from typing import Final
 
 from tokenledger.normalise.gemini import place
 from tokenledger.normalise.leaves import carve_input
 from tokenledger.normalise.proto_json import whole
-from tokenledger.normalise.reading import BadRecordError, Body, Dialect, Event, Exchange, Reading, part, text
+from tokenledger.normalise.reading import BadRecordError, Body, Dialect, Exchange, Reading, last_of, part, text
 from tokenledger.records.reasons import Reason
 
 _NOT_CALLS: Final = ("models", "cachedContents", "files", "file", "operations", "tunedModels", "publisherModels")
@@ -53,7 +53,8 @@ def _is_prediction(body: Body, _exchange: Exchange) -> bool:
 
 def _read_prediction(body: Body, exchange: Exchange) -> Reading:
     """Vertex `:predict`: embeddings count their tokens one by one; pictures are counted."""
-    rows: list[dict[str, Any]] = body["predictions"]
+    found = body.get("predictions")
+    rows = [row for row in found if row.__class__ is dict] if found.__class__ is list else []
     reading = Reading(usage_reading="vertex.predict", api="embeddings", response_model=text(body, "modelDisplayName"))
     place(reading, exchange)
     pictures = sum(str(row.get("mimeType", "")).startswith("image/") for row in rows)
@@ -72,10 +73,6 @@ def _read_prediction(body: Body, exchange: Exchange) -> Reading:
     return reading
 
 
-def _last(events: list[Event]) -> tuple[Body, bool]:
-    return next((event.data for event in reversed(events) if isinstance(event.data, dict)), {}), True
-
-
 def _is_no_call(body: Body, _exchange: Exchange) -> bool:
     """countTokens, a list of models or files, a cache that was made."""
     if "candidates" in body or "predictions" in body:
@@ -90,6 +87,6 @@ def _refuse(body: Body, _exchange: Exchange) -> Reading:
     raise BadRecordError(Reason.NOT_A_CALL, "response", detail)
 
 
-EMBED: Final = Dialect("gemini.embeddings", _is_embedding, _read_embedding, _last)
-PREDICT: Final = Dialect("vertex.predict", _is_prediction, _read_prediction, _last)
-NO_CALL: Final = Dialect("gemini.no_call", _is_no_call, _refuse, _last)
+EMBED: Final = Dialect("gemini.embeddings", _is_embedding, _read_embedding, last_of(_is_embedding))
+PREDICT: Final = Dialect("vertex.predict", _is_prediction, _read_prediction, last_of(_is_prediction))
+NO_CALL: Final = Dialect("gemini.no_call", _is_no_call, _refuse, last_of(_is_no_call))

@@ -33,7 +33,7 @@ def _message(body: Body) -> Body:
 def read(body: Body, _exchange: Exchange) -> Reading:
     """An `AIMessage` → its Reading."""
     message = _message(body)
-    usage: dict[str, Any] = message["usage_metadata"]
+    usage = dict(part(message, "usage_metadata", "response"))
     about = part(message, "response_metadata", "response")
     reading = Reading(
         usage_reading="langchain.message",

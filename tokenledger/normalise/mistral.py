@@ -11,7 +11,7 @@ from tokenledger.normalise import openai_chat
 from tokenledger.normalise.leaves import carve_input, carve_output, check_total
 from tokenledger.normalise.openai_usage import CHAT as NAMES
 from tokenledger.normalise.openai_usage import read_tokens
-from tokenledger.normalise.reading import Body, Dialect, Event, Exchange, Reading, count, part, text
+from tokenledger.normalise.reading import Body, Dialect, Event, Exchange, Reading, count, last_of, part, text
 from tokenledger.records.reasons import Anomaly
 
 _CONNECTORS: Final = {
@@ -89,7 +89,7 @@ def _is_ocr(body: Body, _exchange: Exchange) -> bool:
 
 def _read_ocr(body: Body, _exchange: Exchange) -> Reading:
     """OCR bills pages; figures of a `document_annotation` are billed by another rate, under the same count."""
-    usage: dict[str, Any] = body["usage_info"]
+    usage = dict(part(body, "usage_info", ""))
     pages = count(usage, "pages_processed", "usage_info")
     return Reading(
         usage_reading="mistral.ocr",
@@ -102,11 +102,7 @@ def _read_ocr(body: Body, _exchange: Exchange) -> Reading:
     )
 
 
-def _last(events: list[Event]) -> tuple[Body, bool]:
-    return next((event.data for event in reversed(events) if isinstance(event.data, dict)), {}), True
-
-
-OCR: Final = Dialect("mistral.ocr", _is_ocr, _read_ocr, _last)
+OCR: Final = Dialect("mistral.ocr", _is_ocr, _read_ocr, last_of(_is_ocr))
 
 
 def _is_conversation(body: Body, _exchange: Exchange) -> bool:

@@ -145,9 +145,22 @@ class Dialect(NamedTuple):
     fits: Callable[[Body, Exchange], bool]
     """Whether a reply (or, for a stream, one of its events) has this shape."""
     read: Read
-    """A whole reply → its Reading. Raises BadRecordError."""
+    """A whole reply → its Reading. Total: any object may come out of a stream's events. Raises BadRecordError."""
     fold: Fold
     """Events of a stream → (a reply that `read` understands, whether the stream came to its end)."""
+
+
+_OF_NOBODY: Final = Exchange(provider="")
+
+
+def last_of(fits: Callable[[Body, Exchange], bool]) -> Fold:
+    """The fold of what is no stream but may be recorded as one: its last event of the shape, which states the whole."""
+
+    def fold(events: list[Event]) -> tuple[Body, bool]:
+        objects = [event.data for event in reversed(events) if event.data.__class__ is dict]
+        return next((body for body in objects if fits(body, _OF_NOBODY)), objects[0] if objects else {}), True
+
+    return fold
 
 
 def count(holder: Body, name: str, path: str) -> int | None:

@@ -1,9 +1,9 @@
 """Rerank replies that bill tokens: Voyage, Jina, Together and what is shaped like them."""
 
-from typing import Any, Final
+from typing import Final
 
 from tokenledger.normalise.leaves import carve_input
-from tokenledger.normalise.reading import Body, Dialect, Event, Exchange, Reading, count, text
+from tokenledger.normalise.reading import Body, Dialect, Exchange, Reading, count, last_of, text
 
 
 def fits(body: Body, exchange: Exchange) -> bool:
@@ -34,9 +34,4 @@ def read(body: Body, _exchange: Exchange) -> Reading:
     return reading
 
 
-def _last(events: list[Event]) -> tuple[Body, bool]:
-    body: dict[str, Any] = next((event.data for event in reversed(events) if isinstance(event.data, dict)), {})
-    return body, True
-
-
-REPLY: Final = Dialect("rerank", fits, read, _last)
+REPLY: Final = Dialect("rerank", fits, read, last_of(fits))

@@ -20,7 +20,8 @@ def fits(body: Body, _exchange: Exchange) -> bool:
 
 def read(body: Body, _exchange: Exchange) -> Reading:
     """A generation, or vectors or scores with their token count → its Reading."""
-    rows = [row for row in body["results"] if row.__class__ is dict]
+    results = body.get("results")
+    rows = [row for row in results if row.__class__ is dict] if results.__class__ is list else []
     reading = Reading(
         usage_reading="watsonx",
         api="generate",
