@@ -29,6 +29,9 @@ VISIBLE_SECONDS: Final = Histogram(
 RETRIES: Final = Counter("tokenledger_ledger_retries_total", "Times the database was not there and was tried again")
 LAG: Final = Gauge("tokenledger_ledger_lag_records", "Records of the topics not yet read", ["topic", "partition"])
 ALERTS: Final = Gauge("tokenledger_watch_alerts_records", "Alerts that are open", ["state"])
+SLOT_KEPT: Final = Gauge(
+    "tokenledger_watch_slot_kept_bytes", "What Postgres keeps of its log for a reader of changes", ["slot"]
+)
 HEARD: Final = Counter("tokenledger_watch_records_total", "Records of the raw topic whose headers the watcher read")
 ARRIVALS: Final = Counter(
     "tokenledger_ledger_arrivals_total",

@@ -60,7 +60,8 @@ class Judge:
         limits = self._limits
         found = self._behind(connection, ear, now_us=now_us)
         judged = dict.fromkeys(
-            (states.BEHIND, states.REJECTS, states.INCOMPLETE, states.COMPACTION, states.REPRICING), limits.hold_us
+            (states.BEHIND, states.REJECTS, states.INCOMPLETE, states.COMPACTION, states.REPRICING, states.CAPTURE),
+            limits.hold_us,
         )
         differences = self._verified(connection, now_us=now_us)
         with connection.transaction():
@@ -69,6 +70,7 @@ class Judge:
             found += states.rejects(connection, limits, touched=touched, now_us=now_us)
             found += states.incomplete(connection, limits, now_us=now_us)
             found += states.books(connection, now_us=now_us)
+            found += states.capture(connection)
             if caught_up:
                 # Whoever has not read all that was said cannot tell who is silent, or what is missing.
                 judged |= {states.SILENT: 0, states.GAP: 0}

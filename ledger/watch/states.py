@@ -7,6 +7,7 @@ from typing import Final
 from psycopg.types.multirange import Multirange
 
 from ledger.database import Connection
+from ledger.observing import SLOT_KEPT
 from ledger.verify import Difference
 from ledger.watch import arrivals
 from ledger.watch.alerting import Finding, Subject
@@ -23,6 +24,7 @@ REPRICING: Final = "repricing"
 SILENT: Final = "silent"
 GAP: Final = "gap"
 VERIFY: Final = "verify"
+CAPTURE: Final = "capture"
 STATES: Final = {
     REJECTS: "a tenant's source has too many records rejected",
     INCOMPLETE: "a model has too many calls without a whole price",
@@ -32,6 +34,7 @@ STATES: Final = {
     SILENT: "a source has been quiet for longer than it ever is",
     GAP: "numbers that a producer gave never reached the log",
     VERIFY: "the ledger's sums do not agree",
+    CAPTURE: "changes of configuration are not read from Postgres's log",
 }
 """Every kind of alert, and what it says."""
 
@@ -44,6 +47,9 @@ _LESSER: Final = 0.5
 """An alert on a share stays while it is above this part of what opens it."""
 _FOLD_WITHIN_US: Final = 900_000_000
 _REPRICE_WITHIN_US: Final = 1_800_000_000
+_MIB: Final = 1024 * 1024
+_KEPT_BYTES: Final = 256 * _MIB
+"""So much of its log Postgres may keep for a slot that is not read on; a heartbeat moves the slot every few seconds."""
 
 _REJECTS: Final = """
 WITH asked AS (
@@ -191,6 +197,26 @@ def books(connection: Connection, *, now_us: int) -> list[Finding]:
     ).fetchone()
     if row is not None and now_us - row[1] > _REPRICE_WITHIN_US:
         found.append(Finding(Subject(REPRICING, f"run {row[0]}"), f"calls wait since {_instant(row[1])}"))
+    return found
+
+
+_SLOTS: Final = """
+SELECT slot_name, active, coalesce(wal_status, 'lost') = 'lost',
+    coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint
+FROM pg_replication_slots WHERE slot_type = 'logical' AND database = current_database()
+"""
+
+
+def capture(connection: Connection) -> list[Finding]:
+    """Slots of this database that are not read on, and what Postgres keeps for them meanwhile."""
+    found = []
+    for name, is_read, is_lost, kept_bytes in connection.execute(_SLOTS):
+        SLOT_KEPT.labels(name).set(kept_bytes)
+        if not is_lost and kept_bytes < _KEPT_BYTES:
+            continue
+        kept = "Postgres has given it up" if is_lost else f"Postgres keeps {kept_bytes // _MIB:,} MiB of its log"
+        summary = f"{kept}, and {'its reader does not get on' if is_read else 'nobody reads it'}"
+        found.append(Finding(Subject(CAPTURE, f"slot {name}"), summary))
     return found
 
 

@@ -1,6 +1,7 @@
 """What is wrong, found in a real Postgres: shares, delays, and what parking takes out of them."""
 
 from collections.abc import Iterator
+from typing import cast
 
 import msgspec
 import pytest
@@ -161,3 +162,28 @@ def test_more_sources_than_anyone_has_are_one_together(watched: Watched, monkeyp
         watched.hear(2, source=f"/made-up-{number}")
     rows = watched.watcher.execute("SELECT ce_source, records FROM sources ORDER BY records, 1").fetchall()
     assert rows == [("/made-up-0", 2), ("/made-up-1", 2), ("/made-up-2", 2), (store.OTHERS, 14)]
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        (("cfg", True, False, 255 << 20), None),
+        (("cfg", False, False, 255 << 20), None),
+        (("cfg", False, False, 256 << 20), "Postgres keeps 256 MiB of its log, and nobody reads it"),
+        (("cfg", True, False, 300 << 20), "Postgres keeps 300 MiB of its log, and its reader does not get on"),
+        (("cfg", False, True, 0), "Postgres has given it up, and nobody reads it"),
+    ],
+)
+def test_a_slot_that_is_not_read_on_is_told_before_the_disk_is_full(
+    row: tuple[str, bool, bool, int], says: str | None
+) -> None:
+    class Answering:
+        def execute(self, _: str) -> list[tuple[str, bool, bool, int]]:
+            return [row]
+
+    found = states.capture(cast("Connection", Answering()))
+    assert [(one.subject.about, one.summary) for one in found] == ([] if says is None else [("slot cfg", says)])
+
+
+def test_a_ledger_without_slots_is_none_the_worse(watched: Watched) -> None:
+    assert states.capture(watched.watcher) == []
