@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.local import configs, redis
+from infra.local.backup import bases
 from infra.local.connect import ROLE as CAPTURE
 from infra.local.layout import SUPERUSER
 from infra.local.machine import Missing, postgres_account
@@ -149,10 +150,20 @@ def kafka_storage(layout: Layout, machine: Machine) -> bool:
 
 
 def postgres_cluster(layout: Layout, machine: Machine) -> bool:
-    """Initialise Postgres's folder; false if it holds a cluster already."""
+    """Initialise Postgres's folder; false if it holds a cluster already.
+
+    Raises PreparationFailed where one is gone of which there are copies: an empty ledger in its place would be filled
+    from the log, and lack all that the log no longer has.
+    """
     folder = layout.data / "postgres"
     if (folder / "PG_VERSION").exists():
         return False
+    if copies := bases(layout):
+        message = (
+            f"postgres: no cluster in {folder}, but there are copies of one up to {max(copies):%Y-%m-%d %H:%M:%S} UTC; "
+            f"`python -m infra.local restore` puts it back. For an empty one move {layout.backups} away"
+        )
+        raise PreparationFailed(message)
     fresh = layout.data / "postgres.new"
     if fresh.exists():
         shutil.rmtree(fresh)

@@ -9,7 +9,9 @@ import pytest
 
 from infra.local.backup import archive_command, bases, restore_command
 from infra.local.layout import Layout
+from infra.local.machine import inspect
 from infra.local.place import layout_of
+from infra.local.preparation import PreparationFailed, postgres_cluster
 
 
 @pytest.fixture
@@ -63,3 +65,11 @@ def test_copies_are_listed_by_when_they_were_whole_and_an_unfinished_one_is_none
     for name in ("20261121T202124.379013Z", "20261120T000000.000000Z", "unfinished"):
         (layout.backups / "base" / name).mkdir(parents=True)
     assert [at.isoformat() for at in bases(layout)] == ["2026-11-20T00:00:00+00:00", "2026-11-21T20:21:24.379013+00:00"]
+
+
+def test_no_empty_ledger_takes_the_place_of_one_there_is_a_copy_of(layout: Layout) -> None:
+    (layout.backups / "base" / "20261121T202124.379013Z").mkdir(parents=True)
+    with pytest.raises(
+        PreparationFailed, match=r"copies of one up to 2026-11-21 20:21:24 UTC; .*restore` puts it back"
+    ):
+        postgres_cluster(layout, inspect(layout))
