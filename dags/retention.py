@@ -1,6 +1,7 @@
-"""Removes old days of the lake, texts sooner than calls. The ledger's months are dropped by hand, see docs/recover.md.
+"""Removes old days of the lake, texts sooner than calls.
 
-Kafka removes what is old by itself. By hand: `tokenledger lake retain`.
+Kafka removes what is old by itself. Months of the ledger's books go by `tokenledger retention`, which needs their owner
+and is no task for a schedule (docs/recover.md). By hand: `tokenledger lake retain`.
 """
 
 from datetime import timedelta

@@ -117,7 +117,7 @@ class Change(Standing, frozen=True, kw_only=True):
 
 def standing(connection: Connection, *, by: Sequence[str], until_us: int) -> list[Standing]:
     """The cost table of everything posted up to an instant, dearest first. Raises ValueError for a dimension."""
-    _refuse_dropped(connection, until_us)
+    refuse_dropped(connection, until_us)
     rows = connection.execute(_TABLE.format(groups=_groups(by)), {"until": until_us})
     found = [
         Standing(group=tuple(row[: len(by)]), calls=row[-3], incomplete_calls=row[-2], known_cost_usd_pico=int(row[-1]))
@@ -128,7 +128,7 @@ def standing(connection: Connection, *, by: Sequence[str], until_us: int) -> lis
 
 def changes(connection: Connection, *, by: Sequence[str], since_us: int, until_us: int) -> list[Change]:
     """What was posted after one instant and up to another, the largest first; adds up to the difference of the two."""
-    _refuse_dropped(connection, since_us)
+    refuse_dropped(connection, since_us)
     rows = connection.execute(_CHANGES.format(groups=_groups(by)), {"since": since_us, "until": until_us})
     found = [
         Change(
@@ -140,8 +140,8 @@ def changes(connection: Connection, *, by: Sequence[str], since_us: int, until_u
     return sorted(found, key=lambda one: (-abs(one.known_cost_usd_pico), one.group, one.cause))
 
 
-def _refuse_dropped(connection: Connection, at_us: int) -> None:
-    """What was posted after an instant must still be there."""
+def refuse_dropped(connection: Connection, at_us: int) -> None:
+    """What was posted after an instant must still be there. Raises ValueError where it was dropped."""
     row = connection.execute(_BEGIN).fetchone()
     if row is not None and at_us < row[0] - 1:
         begin = datetime.fromtimestamp(row[0] // 1_000_000, UTC)

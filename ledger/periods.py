@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 import msgspec
 import psycopg
 
+from ledger.as_of import refuse_dropped
 from ledger.closed import LOCK
 from ledger.database import Connection
 
@@ -36,6 +37,30 @@ _SUMS: Final = """
         SELECT dim_no, 0, 0, amount_usd_pico FROM lines
         WHERE posted_at_us > %(since)s AND posted_at_us <= %(until)s
             AND bucket_no >= %(starts)s / 900000000 AND bucket_no < %(ends)s / 900000000
+    )
+    SELECT coalesce(sum(calls), 0)::bigint, coalesce(sum(incomplete_calls), 0)::bigint,
+        coalesce(sum(amount_usd_pico), 0)::numeric(38, 0)
+    FROM posted JOIN dimensions USING (dim_no)
+    WHERE tenant_id = %(tenant)s
+"""
+# The roll-ups up to their watermark and what was posted between it and the close, added or taken off: so that a month
+# can still be told when the books it was charged in are dropped.
+_AGAIN: Final = """
+    WITH period AS (
+        SELECT tenant_id, starts_us, ends_us, closed_at_us, sign(closed_at_us - posted_at_us) AS sign,
+            least(closed_at_us, posted_at_us) AS first_us, greatest(closed_at_us, posted_at_us) AS last_us
+        FROM periods, compaction WHERE tenant_id = %(tenant)s AND month = %(first)s::date
+    ), posted AS (
+        SELECT dim_no, calls::bigint, incomplete_calls::bigint, amount_usd_pico
+        FROM rollups_15m, period WHERE bucket_no >= starts_us / 900000000 AND bucket_no < ends_us / 900000000
+        UNION ALL
+        SELECT dim_no, sign * calls, sign * incomplete_calls, 0
+        FROM postings, period WHERE posted_at_us > first_us AND posted_at_us <= last_us
+            AND charged_at_us >= starts_us AND charged_at_us < ends_us
+        UNION ALL
+        SELECT dim_no, 0, 0, sign * amount_usd_pico
+        FROM lines, period WHERE posted_at_us > first_us AND posted_at_us <= last_us
+            AND bucket_no >= starts_us / 900000000 AND bucket_no < ends_us / 900000000
     )
     SELECT coalesce(sum(calls), 0)::bigint, coalesce(sum(incomplete_calls), 0)::bigint,
         coalesce(sum(amount_usd_pico), 0)::numeric(38, 0)
@@ -202,6 +227,15 @@ def sums(
     _, starts_us, ends_us = span_of(connection, tenant_id, month)
     bound = {"tenant": tenant_id, "since": since_us, "until": until_us, "starts": starts_us, "ends": ends_us}
     row = connection.execute(_SUMS, bound).fetchone()
+    assert row is not None  # noqa: S101  (an aggregate gives one row)
+    return Sums(row[0], row[1], int(row[2]))
+
+
+def sums_again(connection: Connection, period: Period) -> Sums:
+    """What a closed month came to, told anew. Raises ValueError where what was posted since the close was dropped."""
+    refuse_dropped(connection, period.closed_at_us)
+    bound = {"tenant": period.tenant_id, "first": _first(period.month)}
+    row = connection.execute(_AGAIN, bound).fetchone()
     assert row is not None  # noqa: S101  (an aggregate gives one row)
     return Sums(row[0], row[1], int(row[2]))
 

@@ -1,10 +1,14 @@
 """Old months of postings and lines are dropped; what is kept still adds up, and a difference in it is still found."""
 
+from datetime import UTC, datetime
+
 import psycopg
 import pytest
 
 from ledger.as_of import changes, standing
 from ledger.compact import compact
+from ledger.database import connect
+from ledger.periods import close, sums_again
 from ledger.private_postgres import Server
 from ledger.received import Received
 from ledger.retention import drop, hindrances, months_before
@@ -81,6 +85,26 @@ def test_the_books_are_asked_as_of_an_instant_that_is_kept_and_refused_before(
         standing(books.connection, by=("tenant",), until_us=november - 2)
     with pytest.raises(ValueError, match="the books before 2025-11-01 were dropped"):
         changes(books.connection, by=("tenant",), since_us=november - 2, until_us=last)
+
+
+@pytest.mark.parametrize("folded_first", [True, False])
+def test_a_closed_month_is_told_again_without_the_books_it_was_charged_in(
+    server: Server, database: str, books: Books, *, folded_first: bool
+) -> None:
+    _two_months(books)
+    with connect(server.settings(database, user="keeper"), application="test") as keeper:
+        period = close(keeper, "acme", "2025-10", reason="invoice", now=datetime(2025, 12, 1, tzinfo=UTC))
+        assert (period.closed.calls, period.closed.known_cost_usd_pico) == (3, 540_000)
+        books.write(priced(call(event_key="app/late"), offset=4))
+        if folded_first:
+            assert compact(books.connection)
+        _drop(server, database, "lines_202510", "postings_202510")
+        assert sums_again(keeper, period) == period.closed
+        _drop(server, database, "lines_202511", "postings_202511")
+        books.now_us += _MONTH_US
+        books.write(priced(call(event_key="app/later"), offset=5))
+        with pytest.raises(ValueError, match="the books before 2025-12-01 were dropped"):
+            sums_again(keeper, period)
 
 
 def test_a_call_of_a_dropped_month_stays_as_it_is_and_what_would_change_it_is_rejected(

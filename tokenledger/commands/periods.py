@@ -23,11 +23,12 @@ from rich.table import Table
 
 from ledger.bills.report import dollars
 from ledger.database import Connection, connect
-from ledger.periods import PeriodError, approve, close, corrections, periods, sums
+from ledger.periods import Period, PeriodError, approve, close, corrections, periods, sums_again
 from ledger.settings import Settings
 from tokenledger.commands.stack import environment
 
 _NOT_THE_SAME: Final = 1
+_NOT_AGAIN: Final = "NOT THE SAME"
 _AWAITS: Final = 1
 _FAILED: Final = 2
 _PLAIN_WIDTH: Final = 200
@@ -79,18 +80,25 @@ def _list(connection: Connection, _options: argparse.Namespace) -> int:
         table.add_column(heading, justify="right")
     differ = 0
     for one in periods(connection):
-        again = sums(connection, one.tenant_id, one.month, until_us=one.closed_at_us)
+        again = _again(connection, one)
         since = corrections(connection, one.tenant_id, one.month)
-        differ += again != one.closed
+        differ += again == _NOT_AGAIN
         table.add_row(
             one.month, one.tenant_id, f"{_time(one.closed_at_us)} {one.time_zone}", one.closed_by, one.reason,
             str(one.closed.calls), str(one.closed.incomplete_calls), dollars(one.closed.known_cost_usd_pico),
             dollars(sum(later.sums.known_cost_usd_pico for later in since if later.is_approved)),
             dollars(sum(later.sums.known_cost_usd_pico for later in since if not later.is_approved)),
-            "the same" if again == one.closed else "NOT THE SAME",
+            again,
         )  # fmt: skip
     _print(table)
     return _NOT_THE_SAME if differ else 0
+
+
+def _again(connection: Connection, period: Period) -> str:
+    try:
+        return "the same" if sums_again(connection, period) == period.closed else _NOT_AGAIN
+    except ValueError:
+        return "books dropped"
 
 
 def _late(connection: Connection, _options: argparse.Namespace) -> int:
