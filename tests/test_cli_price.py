@@ -271,6 +271,7 @@ def test_a_file_that_is_written_appears_whole(capsys: Captured, tmp_path: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_the_command_runs_as_a_program_and_prompts_are_never_printed(tmp_path: Path) -> None:
     write(tmp_path, "a.json", json.dumps(CHAT))
     write(tmp_path, "b.sse", SSE)

@@ -73,6 +73,7 @@ def test_every_distribution_is_pinned_once_by_version_and_hash() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_every_recording_that_was_fetched_is_read_and_loses_only_texts() -> None:
     folder = samples.DEFAULT_FOLDER
     if not any(folder.glob("*/.complete")):

@@ -120,6 +120,7 @@ def test_views_of_different_keys_answer_one_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_files_stay_few_and_every_row_is_kept_once(tmp_path: Path) -> None:
     history = _history(tmp_path)
     writes = FILES_OF_A_LEVEL**2 + 3

@@ -35,6 +35,7 @@ FIRST_S, LAST_S = 1_704_067_200, 1_801_440_000
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_every_model_costs_what_genai_prices_says() -> None:
     """Within one pico-dollar a line, of every model, at random instants, contexts, sizes and mixes of meters."""
     rng = random.Random(20261121)  # noqa: S311 - a repeatable sample

@@ -139,6 +139,7 @@ def test_an_ended_epoch_gives_one_call_for_each_intent_and_closes_those_without_
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_an_epoch_cut_anywhere_by_a_crash_still_gives_one_call_for_each_durable_intent(data: st.DataObject) -> None:
@@ -161,6 +162,7 @@ def _first_frames(folder: Path, number: int) -> bool:
     return next(frames(epochs.segment_path(folder, number).read_bytes()), None) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(turns=st.lists(st.sampled_from(["next", "acknowledged", "killed"]), max_size=25))
