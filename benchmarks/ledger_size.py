@@ -21,11 +21,14 @@ from ledger import store
 from ledger import writer as ledger_writer
 from ledger.as_of import changes, standing
 from ledger.compact import compact
+from ledger.costs import Period, table
 from ledger.database import Connection, connect
 from ledger.kafka import Read
 from ledger.migrate import migrate
 from ledger.private_postgres import AS_DEPLOYED, Server, running
+from ledger.rejected import Wanted, groups
 from ledger.settings import Settings
+from ledger.verify import report
 from serving.gateway.spending import charges
 from tokenledger.records.topics import PRICED
 
@@ -72,6 +75,13 @@ QUERIES: Final[dict[str, Asked]] = {
             ((end_us - 7 * _DAY_US) // 1_000_000,),
         ).fetchall(),
     ),
+    "costs of one day, by tenant and feature": Asked(
+        "analyst", lambda c, end_us: table(c, by=("tenant", "feature"), period=Period(end_us - _DAY_US, end_us))
+    ),
+    "rejected records of one week, by reason": Asked(
+        "keeper", lambda c, end_us: groups(c, Wanted(since_us=end_us - 7 * _DAY_US), by=("reason",))
+    ),
+    "verify: every sum of the whole ledger": Asked("analyst", lambda c, _: report(c, None), 1),
     "one call by its id": Asked(
         "analyst",
         lambda c, _: c.execute("SELECT * FROM cost_by_request WHERE call_id = 14123457").fetchall(),
