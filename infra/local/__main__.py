@@ -1,4 +1,4 @@
-"""`python -m infra.local up|airflow|down|status|pids|logs|restart|upgrade|backup|restore|env`: the local stack."""
+"""`python -m infra.local up|airflow|down|status|pids|logs|stop|restart|upgrade|backup|restore|env`: the local stack."""
 
 from __future__ import annotations
 
@@ -53,6 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("pids", help="name and pid of every running program")
     logs = commands.add_parser("logs", help="the last lines of the logs")
     logs.add_argument("name", nargs="?", metavar="NAME")
+    stop = commands.add_parser("stop", help="stop these programs and no other; `up` starts them again")
+    stop.add_argument("names", nargs="+", metavar="NAME")
     restart = commands.add_parser("restart", help="stop one program and start it again")
     restart.add_argument("name", metavar="NAME")
     upgrade = commands.add_parser("upgrade", help="stop a job with a savepoint, go on from it with the code on disk")
@@ -118,6 +120,11 @@ def _logs(stack: Stack, options: argparse.Namespace) -> int:
     return 0
 
 
+def _stop(stack: Stack, options: argparse.Namespace) -> int:
+    stack.stop(tuple(options.names))
+    return 0
+
+
 def _restart(stack: Stack, options: argparse.Namespace) -> int:
     stack.restart(options.name)
     return 0
@@ -162,6 +169,7 @@ _COMMANDS: dict[str, Callable[[Stack, argparse.Namespace], int]] = {
     "status": _status,
     "pids": _pids,
     "logs": _logs,
+    "stop": _stop,
     "restart": _restart,
     "upgrade": _upgrade,
     "backup": _backup,

@@ -256,7 +256,7 @@ tiers = ["small", "large"]
 def gateway_config(layout: Layout) -> str:
     """What the gateway starts with: it answers, and serves no model until its owner names one."""
     return f"""\
-# The gateway's configuration, read again when it changes. Every field: docs/gateway.md.
+# The gateway's configuration, read again when it changes. Every field: docs/gateway_configuration.md.
 
 # Nothing is ever sent to another host.
 allowed_hosts = ["{HOST}"]
@@ -273,4 +273,10 @@ port = {layout.ports.gateway}
 #
 # [routes."gpt-4o-mini"]
 # upstreams = ["small"]
+#
+# A cascade (docs/cascade.md) needs the router's policy and the models that `tokenledger router promote` lets serve:
+#
+# [router]
+# policy_file = "{layout.router_policy}"
+# models_dir = "{layout.offline["models"] / "router"}"
 """

@@ -91,8 +91,23 @@ class Stack:
         supervision.end()
         self.say("supervisor    stopped")
 
+    def stop(self, names: tuple[str, ...]) -> None:
+        """Stop these programs, in that order; the others run on."""
+        self._refuse_unknown(names)
+        for name in names:
+            started_at = time.monotonic()
+            self.supervision.stop_program(name)
+            self.say(f"{name:<13} stopped in {time.monotonic() - started_at:.1f} s")
+
+    def _refuse_unknown(self, names: tuple[str, ...]) -> None:
+        known = [program.name for program in self.programs()]
+        if unknown := sorted(set(names) - set(known)):
+            message = f"stack: no program {unknown[0]!r}; there are {', '.join(known)}"
+            raise ValueError(message)
+
     def restart(self, name: str) -> None:
         """Stop one program and start it again; returns when it is ready."""
+        self._refuse_unknown((name,))
         supervision = self.supervision
         supervision.stop_program(name)
         [program] = [program for program in self.programs() if program.name == name]
@@ -136,9 +151,7 @@ class Stack:
         preparation.folders(self.layout)
         machine = inspect(self.layout)
         everything = self.programs()
-        if unknown := sorted(set(only) - {program.name for program in everything}):
-            message = f"stack: no program {unknown[0]!r}; there are {', '.join(p.name for p in everything)}"
-            raise ValueError(message)
+        self._refuse_unknown(only)
         preparation.files(self.layout, machine, everything)
         preparation.secrets(self.layout)
         if preparation.gateway_config(self.layout):

@@ -157,7 +157,7 @@ def keep_what_is_loaded() -> None:
 def main() -> int:
     """Exit status: 0 when told to end, 2 for a configuration that is none."""
     parser = argparse.ArgumentParser(prog="python -m serving.gateway", description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="TOML file; docs/gateway.md describes it")
+    parser.add_argument("--config", type=Path, required=True, help="TOML file: docs/gateway_configuration.md")
     asked = parser.parse_args()
     allow_clients()
     try:

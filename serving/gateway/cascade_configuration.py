@@ -16,9 +16,9 @@ class RouterFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Where the router's policy and its models are; both are read again when they change."""
 
     policy_file: str
-    """The router's policy; docs/routing.md has its fields."""
-    models_dir: str = ".local/router/models"
-    """Folder of the router's models, as `tokenledger router promote` leaves it."""
+    """The router's policy; docs/routing.md has its fields. `make up` makes one: `.local/stack/router.toml`."""
+    models_dir: str = ".local/stack/models/router"
+    """Folder of the router's models, where `tokenledger router promote` on the local stack leaves them."""
 
 
 class Checks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -31,6 +31,20 @@ def test_up_on_a_running_stack_changes_nothing(stack: RunningStack) -> None:
     assert not [line for line in stack.told[-len(before) :] if "ready in" in line]
 
 
+def test_what_is_stopped_stays_stopped_and_up_starts_it_again(stack: RunningStack) -> None:
+    before = _pids(stack)
+    stack.stack.stop(("compact", "watch"))
+    assert {name for name, pid in _pids(stack).items() if not pid} - {n for n, pid in before.items() if not pid} == {
+        "compact",
+        "watch",
+    }
+    stack.stack.up()
+    after = _pids(stack)
+    assert {name for name, pid in after.items() if pid != before[name]} == {"compact", "watch"}
+    with pytest.raises(ValueError, match="no program 'writre'; there are postgres, kafka"):
+        stack.stack.stop(("writre",))
+
+
 def test_every_topic_is_as_the_table_says(stack: RunningStack) -> None:
     made, differences = topics.ensure(stack.layout.kafka_bootstrap)
 

@@ -76,7 +76,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _takes_datasets(erase)
     erase.add_argument("--tenant", required=True, help="the user's tenant")
     erase.add_argument("--user-hash", required=True, metavar="HASH", help="keyed hash of the user, as in the lake")
-    erase.add_argument("--scores", type=Path, metavar="DIR", help="take their scores away too")
+    erase.add_argument(
+        "--scores",
+        type=Path,
+        default=place("scores"),
+        metavar="DIR",
+        help="theirs go too; default: scores of the stack",
+    )
     _takes_lineage(erase)
     erase.set_defaults(act=_erase)
 
@@ -244,7 +250,7 @@ def _erase(options: argparse.Namespace) -> int:
     erasure = Erasure(tenant_id=options.tenant, user_hash=options.user_hash)
     with told("datasets.erase", "all", lake=Path(), datasets=options.datasets, to=_lineage(options)):
         found = erasing.erase(options.datasets, erasure)
-    scores = stored.forget(options.scores, [(erasure.tenant_id, erasure.user_hash)]) if options.scores else 0
+    scores = stored.forget(options.scores, [(erasure.tenant_id, erasure.user_hash)])
     for one in found:
         print(f"{one.rows:>8,} rows  {one.before}  now {one.after or 'gone: nothing was left'}")
     rows = sum(one.rows for one in found)

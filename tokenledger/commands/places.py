@@ -11,6 +11,6 @@ _BELOW: Final = {"lake": Path("data") / "lake"}
 
 
 def place(name: str) -> Path:
-    """The folder of `lake`, `datasets`, `scores` or `drift`: `$TOKENLEDGER_DATASETS` and so on."""
+    """The folder of `lake`, `datasets`, `scores`, `drift` or `models`: `$TOKENLEDGER_DATASETS` and so on."""
     root = Path(os.environ.get("TOKENLEDGER_STACK_ROOT") or _STACK)
     return Path(environment().get(f"TOKENLEDGER_{name.upper()}") or root / _BELOW.get(name, Path(name)))

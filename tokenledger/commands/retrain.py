@@ -36,7 +36,6 @@ from tokenledger.commands.places import place
 _DONE: Final = 0
 _UNFIT: Final = 3
 """Not 1: that is how Python ends when something is broken, which no DAG may take for a verdict."""
-_MODELS: Final = Path("models") / "router"
 _CANDIDATES: Final = "candidates"
 _PROMOTIONS: Final = "promotions.jsonl"
 
@@ -72,8 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _takes_models(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--models", type=Path, default=_MODELS, metavar="DIR", help=f"default: {_MODELS}")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    of_stack = place("models") / "router"
+    parser.add_argument(
+        "--models", type=Path, default=of_stack, metavar="DIR", help="default: models/router of the stack"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -23,10 +23,10 @@ from serving.router import evaluation, pairs, training, versions
 from serving.router.evaluation import Line, Report, Terms
 from serving.router.pairs import Columns, Pair
 from tokenledger.commands import router_judge
+from tokenledger.commands.places import place
 from tokenledger.commands.router_tables import console, percent
 
 _DONE: Final = 0
-_MODELS: Final = Path("models") / "router"
 _FIGURES: Final = ("apgr", "cpt50", "cpt80", "saved_at_95", "saved_at_99", "saved_at_100")
 
 
@@ -57,7 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _takes_models(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--models", type=Path, default=_MODELS, metavar="DIR", help=f"default: {_MODELS}")
+    of_stack = place("models") / "router"
+    parser.add_argument(
+        "--models", type=Path, default=of_stack, metavar="DIR", help="default: models/router of the stack"
+    )
 
 
 def _takes_pairs(parser: argparse.ArgumentParser) -> None:
