@@ -47,7 +47,7 @@ _SUMS: Final = """
 # can still be told when the books it was charged in are dropped.
 _AGAIN: Final = """
     WITH period AS (
-        SELECT tenant_id, starts_us, ends_us, closed_at_us, sign(closed_at_us - posted_at_us) AS sign,
+        SELECT tenant_id, starts_us, ends_us, CASE WHEN closed_at_us < posted_at_us THEN -1 ELSE 1 END AS sign,
             least(closed_at_us, posted_at_us) AS first_us, greatest(closed_at_us, posted_at_us) AS last_us
         FROM periods, compaction WHERE tenant_id = %(tenant)s AND month = %(first)s::date
     ), posted AS (

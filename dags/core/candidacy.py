@@ -46,7 +46,7 @@ class Candidacy(msgspec.Struct, frozen=True, kw_only=True):
 
 def verdict(candidate: Judged, current: Judged | None, *, golden_pairs: int, golden_gap_low: float) -> tuple[bool, str]:
     """(whether it may be promoted, why). It must beat chance, and not be worse than what serves."""
-    if doubt := _doubt(candidate, golden_pairs, golden_gap_low):
+    if doubt := _doubt(candidate, golden_pairs=golden_pairs, gap_low=golden_gap_low):
         return False, doubt
     if current is None:
         return True, f"its APGR is {candidate.apgr:.3f}, and none serves"
@@ -57,13 +57,13 @@ def verdict(candidate: Judged, current: Judged | None, *, golden_pairs: int, gol
     return True, f"its APGR {candidate.apgr:.3f} is not below {current.apgr:.3f} of {current.version}"
 
 
-def _doubt(candidate: Judged, golden_pairs: int, golden_gap_low: float) -> str:
+def _doubt(candidate: Judged, *, golden_pairs: int, gap_low: float) -> str:
     """Why nothing can be said for it, whatever serves; empty where something can."""
     if golden_pairs < LEAST_GOLDEN:
         return f"{golden_pairs} golden pairs decide nothing; review at least {LEAST_GOLDEN}"
-    if golden_gap_low <= 0:
+    if gap_low <= 0:
         return (
-            f"the strongest tier is not surely better on the golden pairs (95 % from {golden_gap_low:+.3f}): "
+            f"the strongest tier is not surely better on the golden pairs (95 % from {gap_low:+.3f}): "
             "there is no gap to recover, so APGR says nothing"
         )
     if candidate.low <= 0.5:  # noqa: PLR2004  (what a lot draws)

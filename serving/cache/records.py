@@ -28,7 +28,10 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tenant_id: str
     """The tenant, by key. Nothing ever crosses it."""
     app: str
-    """Project and feature the call is charged to; another app has another cache."""
+    """Project and feature the call is charged to, as `project/feature`; a `/` or `%` of the project is `%2F` or `%25`.
+
+    Another app has another cache.
+    """
     route: str
     """Route of the gateway."""
     model_policy: str

@@ -28,7 +28,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     routes: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
     """Routes it is said on."""
     apps: tuple[str, ...] = ()
-    """Apps it is said in, as `project/feature`; without them, in all."""
+    """Apps it is said in, as `project/feature`, a `/` or `%` of the project as `%2F` or `%25`; without them, in all."""
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -73,13 +73,17 @@ class Asker:
                 self.taken += 1
                 made += 1
                 found = await self._attempt(deployment, server, ask=ask, last=last, trial=trial)
-                if not isinstance(found, Failed) or is_the_callers(found) or sender.incoming.peer.gone:
+                if not isinstance(found, Failed) or is_the_callers(found) or self._is_unwanted(trial):
                     return found
                 last = found
                 tried.append(server)
                 if found.is_final:
                     break
         return last or Failed(refusal=refused(503, "no upstream of this tier is available", code="unavailable"))
+
+    def _is_unwanted(self, trial: Trial) -> bool:
+        """Whether nobody waits for an answer: none may be paid for."""
+        return trial.is_ended or self.sender.incoming.peer.gone
 
     async def _may_retry(self, last: Failed, server: Server, *, tried: list[Server]) -> bool:
         return await may_retry(self.sender, self._retries, last=last, server=server, tried=tried)

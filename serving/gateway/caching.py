@@ -137,7 +137,7 @@ class Caching:
         call, admitted = self._call, self._call.admitted
         return Question(
             tenant_id=admitted.tenant_id,
-            app=f"{admitted.project or ''}/{admitted.feature or ''}",
+            app=app_of(admitted.project, admitted.feature),
             route=call.asked.model,
             model_policy=self._seat.policy_of(call.policy, call.asked.model, version=version),
             operation_id=call.incoming.request_id,
@@ -283,6 +283,11 @@ class Nobody:
 
     async def writable(self) -> None:
         """At once."""
+
+
+def app_of(project: str | None, feature: str | None) -> str:
+    """`project/feature`, of which the first `/` is always the one between: no two pairs are one app."""
+    return f"{(project or '').replace('%', '%25').replace('/', '%2F')}/{feature or ''}"
 
 
 def _told(hit: Hit, *, at_us: int) -> bytes:

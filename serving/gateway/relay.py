@@ -23,6 +23,7 @@ _LARGEST_EVENT_BYTES: Final = 4_194_304
 _LARGEST_KEPT_BYTES: Final = 1_048_576
 """Longer streams are not put together for the cache."""
 _AFTER_DONE_S: Final = 1.0
+_MOST_DIGITS: Final = 9
 TO_CALLER: Final = frozenset({b"openai-processing-ms", b"openai-version"})
 _WITH_ERROR: Final = frozenset({b"retry-after", b"retry-after-ms", b"x-should-retry", *TO_CALLER})
 
@@ -266,7 +267,12 @@ class Pump:
 def _retry_after_ms(headers: Headers) -> int | None:
     for name, value in headers:
         if name == b"retry-after-ms" and value.isdigit():
-            return int(value)
+            return _count(value)
         if name == b"retry-after" and value.isdigit():
-            return int(value) * MILLIS_PER_SECOND
+            return _count(value) * MILLIS_PER_SECOND
     return None
+
+
+def _count(digits: bytes) -> int:
+    """What the digits say; Python reads no more than some thousand of them, and a billion is too long to wait for."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else 10**_MOST_DIGITS

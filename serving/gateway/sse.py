@@ -4,6 +4,7 @@ Pure: bytes in, bytes out. Most of a stream is only searched for a few names, ne
 for cannot stand in a text, where its quotes would be escaped.
 """
 
+import re
 from typing import Final
 
 import msgspec
@@ -14,6 +15,7 @@ _DONE: Final = b"data: [DONE]"
 _NULL_USAGE: Final = b',"usage":null'
 _NO_USAGE_AT_END: Final = (b',"usage":null}\n', b"}\n")
 _EMPTY_LINES: Final = (b"\n\n", b"\n\r\n")
+_empty_lines: Final = re.compile(rb"\n\r?\n").finditer
 MAX_TIMES: Final = 64
 
 _members: Final = msgspec.json.Decoder(Members)
@@ -114,9 +116,13 @@ class Stream:
 
 def events(block: bytes) -> list[bytes]:
     """A block of complete events, one by one, each with its empty line."""
-    separator = b"\r\n\r\n" if b"\r\n\r\n" in block else b"\n\n"
-    parts = block.split(separator)
-    return [part + separator for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
+    if b"\r" not in block:
+        parts = block.split(b"\n\n")
+        return [part + b"\n\n" for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
+    # A proxy may end its own lines otherwise than the upstream ends its.
+    ends = [found.end() for found in _empty_lines(block)]
+    parts = [block[start:end] for start, end in zip([0, *ends], [*ends, len(block)], strict=True)]
+    return parts if parts[-1] else parts[:-1]
 
 
 def data_of(event: bytes) -> bytes:

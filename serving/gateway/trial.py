@@ -29,6 +29,11 @@ class Trial:
         """The attempt that is under way now."""
         self.attempts.append(attempt)
 
+    @property
+    def is_ended(self) -> bool:
+        """Whether nobody needs it any more."""
+        return self._why is not None
+
     async def result(self) -> Gathered | Failed:
         """What came of it. Whoever waits may be cancelled; the trial is not."""
         await asyncio.wait({self.task})

@@ -6,17 +6,18 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 
 from ledger.as_of import changes, standing
 from ledger.compact import compact
 from ledger.database import Connection, connect
-from ledger.periods import PeriodError, Span, Sums, approve, close, corrections, periods, span_of, sums
+from ledger.periods import PeriodError, Span, Sums, approve, close, corrections, periods, span_of, sums, sums_again
 from ledger.private_postgres import Server
 from ledger.verify import report, verify
 from ledger.writing import writing
 from tests.ledger.books import Books
 from tests.ledger.commanding import Command, against
-from tests.ledger.samples import NOW_US, call, priced
+from tests.ledger.samples import NOW_US, call, line, priced
 
 pytestmark = pytest.mark.slow
 
@@ -91,6 +92,20 @@ def test_a_closed_month_answers_the_same_for_ever(told: Books, server: Server, d
         assert sums(keeper, "acme", "2025-10", until_us=one.closed_at_us) == one.closed == Sums(2, 0, 320_000)
         with pytest.raises(PeriodError, match="2025-10 of acme is closed already"):
             close(keeper, "acme", "2025-10", reason="again", now=NOVEMBER)
+
+
+def test_a_dear_month_is_told_again_to_the_last_digit(told: Books, keeper: Connection) -> None:
+    """`sign()` of whole numbers is a float in Postgres, and floats keep 15 digits."""
+    dear = (line("input.text", 1, pico=1_234_567_890_123_457),)
+    cost = dear[0].amount_usd_pico
+    made = priced(call(event_key="app/dear"), offset=3)
+    told.write(replace(made, lines=dear, cost_usd_pico=cost, known_cost_usd_pico=cost, computed_usd_pico=cost))
+    period = close(keeper, "acme", "2025-10", reason="invoice", now=NOVEMBER)
+    assert period.closed == Sums(3, 0, 1_234_567_890_443_457)
+    assert sums_again(keeper, period) == period.closed
+    told.write(priced(call(event_key="app/late"), offset=4))
+    assert compact(told.connection)
+    assert sums_again(keeper, period) == period.closed
 
 
 def test_a_month_holds_its_own_calls_and_one_tenants(told: Books, server: Server, database: str) -> None:

@@ -75,6 +75,7 @@ def _takes_models(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models", type=Path, default=of_stack, metavar="DIR", help="default: models/router of the stack"
     )
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
 
 
 def run(options: argparse.Namespace) -> int:
