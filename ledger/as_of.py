@@ -12,6 +12,7 @@ from psycopg import sql
 
 from ledger.database import Connection
 
+_DAY_US: Final = 86_400_000_000
 _TIME: Final = "to_timestamp(bucket_no * 900.0) AT TIME ZONE 'UTC'"
 _DIMENSIONS: Final = {
     "provider": "d.provider",
@@ -83,10 +84,13 @@ HAVING sum(calls) <> 0 OR sum(amount_usd_pico) <> 0 OR sum(incomplete_calls) <> 
 """)
 
 
+# Where no month of the books is left, they begin after the last batch that was in them.
 _BEGIN: Final = """
     SELECT begin_us FROM (
-        SELECT (extract(epoch FROM min(to_date(right(c.relname, 6), 'YYYYMM'))::timestamp AT TIME ZONE 'UTC') * 1000000
-            )::bigint AS begin_us
+        SELECT coalesce(
+            (extract(epoch FROM min(to_date(right(c.relname, 6), 'YYYYMM'))::timestamp AT TIME ZONE 'UTC') * 1000000
+                )::bigint,
+            (SELECT max(posted_at_us) + 1 FROM batches)) AS begin_us
         FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'postings'::regclass
     ) AS kept
     WHERE EXISTS (SELECT FROM batches WHERE posted_at_us < begin_us)
@@ -144,9 +148,9 @@ def refuse_dropped(connection: Connection, at_us: int) -> None:
     """What was posted after an instant must still be there. Raises ValueError where it was dropped."""
     row = connection.execute(_BEGIN).fetchone()
     if row is not None and at_us < row[0] - 1:
-        begin = datetime.fromtimestamp(row[0] // 1_000_000, UTC)
-        message = f"costs: the books before {begin:%Y-%m-%d} were dropped; they can be asked as of that day or later"
-        raise ValueError(message)
+        begin = datetime.fromtimestamp(-(-row[0] // 1_000_000), UTC)
+        said = f"{begin:%Y-%m-%d}" if row[0] % _DAY_US == 0 else f"{begin:%Y-%m-%dT%H:%M:%SZ}"
+        raise ValueError(f"costs: the books before {said} were dropped; they can be asked as of then or later")
 
 
 def _groups(by: Sequence[str]) -> sql.Composed:

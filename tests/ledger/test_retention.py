@@ -87,6 +87,21 @@ def test_the_books_are_asked_as_of_an_instant_that_is_kept_and_refused_before(
         changes(books.connection, by=("tenant",), since_us=november - 2, until_us=last)
 
 
+def test_after_every_month_is_dropped_only_what_is_after_them_can_be_asked(
+    server: Server, database: str, books: Books
+) -> None:
+    _two_months(books)
+    last = books.all("SELECT max(posted_at_us) FROM postings")[0][0]
+    now = standing(books.connection, by=("tenant",), until_us=last)
+    _drop(server, database, "lines_202510", "postings_202510", "lines_202511", "postings_202511")
+    assert standing(books.connection, by=("tenant",), until_us=last) == now
+    assert changes(books.connection, by=("tenant",), since_us=last, until_us=last + 1) == []
+    with pytest.raises(ValueError, match="the books before 2025-11-09T08:53:21Z were dropped"):
+        standing(books.connection, by=("tenant",), until_us=last - 1)
+    with pytest.raises(ValueError, match="the books before 2025-11-09T08:53:21Z were dropped"):
+        changes(books.connection, by=("tenant",), since_us=last - 1, until_us=last)
+
+
 @pytest.mark.parametrize("folded_first", [True, False])
 def test_a_closed_month_is_told_again_without_the_books_it_was_charged_in(
     server: Server, database: str, books: Books, *, folded_first: bool
