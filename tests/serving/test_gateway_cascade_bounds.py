@@ -9,6 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serving.gateway import asking
+from serving.gateway.attempt import TOO_LATE, Attempt
+from serving.gateway.gathering import Gathered
+from serving.gateway.relay import Failed
+from serving.gateway.trial import Trial
 from tests.serving.cascades import BUSY, SECOND, VERIFY, bill, content, later, play, says
 from tests.serving.routes import EASY, HARD, POLICY, ask
 from tests.serving.running import (
@@ -54,6 +59,43 @@ def test_after_its_deadline_an_operation_without_an_answer_says_so(tmp_path: Pat
         assert (answered.status, answered.error["code"]) == (504, "operation_deadline")
 
     play(scene, tmp_path, cascade=VERIFY + "deadline_ms = 300\n", small=hang(), large=says("42"))
+
+
+def test_after_its_deadline_no_other_upstream_of_the_tier_is_asked(tmp_path: Path) -> None:
+    async def scene(gateway: Running, servers: dict[str, Upstream]) -> None:
+        answered = await gateway.post(ask(EASY))
+        assert (answered.status, answered.error["code"]) == (504, "operation_deadline")
+        assert servers["small_b"].received == []
+        assert bill(gateway) == [("primary", None, None, "operation_deadline")]
+
+    cascade = VERIFY + "deadline_ms = 300\n"
+    play(scene, tmp_path, cascade=cascade, small=hang(), small_b=says("41"), large=says("42"))
+
+
+def test_an_upstream_that_failed_as_its_trial_was_ended_is_the_last_that_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reply was whole when the time was over, so nothing was left to be broken off."""
+    trials: list[Trial] = []
+
+    async def at_the_last_moment(attempt: Attempt, _policy: object, **_: object) -> Gathered | Failed:
+        assert attempt.exchange is not None
+        await attempt.exchange.whole(1_000)
+        trials[-1].end(TOO_LATE)
+        attempt.settle()
+        return Failed(status=503)
+
+    def intended(trial: Trial, attempt: Attempt) -> None:
+        trials.append(trial)
+        trial.attempts.append(attempt)
+
+    async def scene(gateway: Running, servers: dict[str, Upstream]) -> None:
+        await gateway.post(ask(EASY))
+        assert (len(servers["small"].received), servers["small_b"].received) == (1, [])
+
+    monkeypatch.setattr(asking, "gather", at_the_last_moment)
+    monkeypatch.setattr(Trial, "intended", intended)
+    play(scene, tmp_path, small=BUSY, small_b=says("41"), large=says("42"))
 
 
 def test_a_stronger_tier_that_is_silent_does_not_keep_a_streaming_caller_beyond_the_deadline(tmp_path: Path) -> None:
