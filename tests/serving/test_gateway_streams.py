@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.gateway.sse import Stream
+from serving.gateway.sse import Stream, events
 from tests.serving.running import STREAM, USAGE, event
 
 TEXTS = st.text(max_size=20) | st.sampled_from(
@@ -57,6 +57,25 @@ def test_a_stream_is_the_same_wherever_it_is_cut(
 def test_any_bytes_pass_without_an_exception(data: bytes, places: list[int]) -> None:
     out, _ = passed(cut(data, places), wanted=True)
     assert out == data or out.strip() == data.strip()
+
+
+@given(
+    places=st.lists(st.integers(min_value=0, max_value=2_000), max_size=6),
+    ends=st.lists(st.sampled_from([b"\n\n", b"\r\n\r\n", b"\n\r\n", b"\r\n\n"]), min_size=7, max_size=7),
+)
+def test_events_that_end_in_different_ways_are_each_seen(places: list[int], ends: list[bytes]) -> None:
+    """A proxy's own comments may end otherwise than the upstream's events."""
+    told = (*STREAM[:5], b": ping\n\n", STREAM[5])
+    data = b"".join(one[:-2] + end for one, end in zip(told, ends, strict=True))
+    out, stream = passed(cut(data, places), wanted=True)
+    assert (out, stream.done, stream.chunks, stream.facts.finishes) == (data, True, 2, {0: "stop"})
+    assert stream.facts.has_usage
+
+
+def test_a_comment_in_the_same_read_hides_no_usage() -> None:
+    data = b"".join(STREAM[3:5]) + b": ping\r\n\r\n"
+    assert events(data) == [STREAM[3], STREAM[4], b": ping\r\n\r\n"]
+    assert passed([*STREAM[:3], data], wanted=True)[1].facts.has_usage
 
 
 def test_usage_before_another_member_is_taken_out_too() -> None:
