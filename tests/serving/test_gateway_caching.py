@@ -7,11 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from serving.cache.configuration import CacheSettings
 from serving.cache.embedding import Worker
 from serving.cache.front import Caches
-from serving.gateway.caching import Seat, rules_of
+from serving.gateway.caching import Seat, app_of, rules_of
 from serving.gateway.configuration import ConfigurationError, configuration_of
 from serving.gateway.envelopes import raw_event
 from tests.serving.running import CHAT, STREAM, Running, Upstream, completion, config, reply, streamed, with_upstream
@@ -158,6 +160,18 @@ def test_two_tenants_with_one_canary_never_see_each_other(tmp_path: Path) -> Non
         assert len(server.received) == 2
 
     run(tmp_path, scenario, reply(completion("canary-7")), reply(completion("theirs")))
+
+
+@given(st.tuples(st.text("a/%2F5", max_size=4), st.text("a/%2F5", max_size=4)), st.data())
+def test_no_two_pairs_of_project_and_feature_are_one_app(pair: tuple[str, str], data: st.DataObject) -> None:
+    whole = "/".join(pair)
+    cut = data.draw(st.sampled_from([at for at, one in enumerate(whole) if one == "/"]))
+    other = whole[:cut], whole[cut + 1 :]
+    assert (app_of(*pair) == app_of(*other)) is (pair == other)
+
+
+def test_an_app_is_named_by_its_project_and_feature() -> None:
+    assert (app_of("support", "bot"), app_of(None, "a/b"), app_of("a/b", None)) == ("support/bot", "/a/b", "a%2Fb/")
 
 
 def test_a_key_that_is_refused_gets_no_answer_from_the_cache(tmp_path: Path) -> None:
