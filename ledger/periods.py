@@ -224,8 +224,13 @@ def sums(
     connection: Connection, tenant_id: str, month: str, *, since_us: int = -1, until_us: int = _ENDLESS_US
 ) -> Sums:
     """What a month comes to by everything posted after one instant and up to another."""
-    _, starts_us, ends_us = span_of(connection, tenant_id, month)
-    bound = {"tenant": tenant_id, "since": since_us, "until": until_us, "starts": starts_us, "ends": ends_us}
+    return _sums_in(connection, tenant_id, span_of(connection, tenant_id, month), since_us=since_us, until_us=until_us)
+
+
+def _sums_in(connection: Connection, tenant_id: str, span: Span, *, since_us: int, until_us: int) -> Sums:
+    bound = {
+        "tenant": tenant_id, "since": since_us, "until": until_us, "starts": span.starts_us, "ends": span.ends_us,
+    }  # fmt: skip
     row = connection.execute(_SUMS, bound).fetchone()
     assert row is not None  # noqa: S101  (an aggregate gives one row)
     return Sums(row[0], row[1], int(row[2]))
@@ -242,18 +247,22 @@ def sums_again(connection: Connection, period: Period) -> Sums:
 
 def close(connection: Connection, tenant_id: str, month: str, *, reason: str, now: datetime) -> Period:
     """Close a month that is over. Raises PeriodError."""
+    first = _first(month)
+    month = first[:7]
     span = span_of(connection, tenant_id, month)
     if now.timestamp() * 1e6 < span.ends_us:
         over = datetime.fromtimestamp(span.ends_us / 1e6, now.tzinfo)
         raise PeriodError(f"{month} of {tenant_id} is not over before {over:%Y-%m-%d %H:%M %Z} ({span.time_zone})")
     # Nearly all of it is added up before the writer has to wait.
     before_us = _newest(connection)
-    before = sums(connection, tenant_id, month, until_us=before_us)
+    before = _sums_in(connection, tenant_id, span, since_us=-1, until_us=before_us)
     with connection.transaction():
         connection.execute(LOCK)
+        if span_of(connection, tenant_id, month) != span:
+            raise PeriodError(f"{month} of {tenant_id} began or ended elsewhere a moment ago; close it again")
         newest_us = _newest(connection)
-        found = before + sums(connection, tenant_id, month, since_us=before_us, until_us=newest_us)
-        values = (tenant_id, _first(month), newest_us, *msgspec.structs.astuple(found), reason, *span)
+        found = before + _sums_in(connection, tenant_id, span, since_us=before_us, until_us=newest_us)
+        values = (tenant_id, first, newest_us, *msgspec.structs.astuple(found), reason, *span)
         if connection.execute(_CLOSE, values).rowcount != 1:
             raise PeriodError(f"{month} of {tenant_id} is closed already; later truth is posted beside it")
     return next(one for one in periods(connection) if (one.tenant_id, one.month) == (tenant_id, month))

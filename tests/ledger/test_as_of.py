@@ -270,6 +270,35 @@ def test_a_close_waits_for_the_batch_that_is_being_written(told: Books, server: 
     assert closing.result(20).closed == Sums(2, 0, 320_000)
 
 
+def test_a_close_never_mixes_two_time_zones(told: Books, server: Server, database: str) -> None:
+    """The zone is stated anew after most was added up, and before what was posted meanwhile is."""
+    stated(told, "acme", "UTC")
+    in_both = priced(call(event_key="app/both"), offset=3)
+    in_utc = priced(call(event_key="app/utc", started_at_us=at("2025-10-01T00:00+00:00")), offset=4)
+    told.write(in_utc)
+    with (
+        connect(server.settings(database, user="keeper"), application="test") as keeper,
+        ThreadPoolExecutor() as pool,
+    ):
+        with writing(told.connection, told.state):
+            closing = pool.submit(close, keeper, "acme", "2025-10", reason="x", now=NOVEMBER)
+            with pytest.raises(TimeoutError):
+                closing.result(0.5)
+            stated(told, "acme", "America/Los_Angeles")
+        with pytest.raises(PeriodError, match="2025-10 of acme began or ended elsewhere a moment ago; close it again"):
+            closing.result(20)
+        told.write(in_both)
+        period = close(keeper, "acme", "2025-10", reason="x", now=NOVEMBER)
+        assert (period.time_zone, period.closed) == ("America/Los_Angeles", Sums(3, 0, 540_000))
+        assert sums_again(keeper, period) == period.closed
+
+
+def test_a_month_is_closed_under_its_full_name(keeper: Connection) -> None:
+    assert close(keeper, "acme", "2025-9", reason="x", now=NOVEMBER).month == "2025-09"
+    with pytest.raises(PeriodError, match="2025-09 of acme is closed already"):
+        close(keeper, "acme", "2025-9", reason="x", now=NOVEMBER)
+
+
 def test_the_commands_list_and_approve_what_came_late(told: Books, command: Command) -> None:
     assert command("periods", "close", "acme", "2025-10", "--reason", "invoice")[0] == 0
     assert command("periods", "late")[0] == 0
