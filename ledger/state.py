@@ -81,6 +81,8 @@ class State:
         self._ids = count(next_id)
         self._committed_id = next_id
         self.posted_at_us = posted_at_us
+        self.newest_us = posted_at_us
+        """The newest batch in the ledger; `posted_at_us` may be of one that failed."""
         self.offsets = offsets
         self.dimensions = Numbers(numbered.dimensions)
         self.rates = Numbers(numbered.rates)
@@ -119,6 +121,7 @@ class State:
         self._days |= self._fresh_days
         self._fresh_days = set()
         self._committed_id = self.next_id()
+        self.newest_us = self.posted_at_us
         for part in (self.dimensions, self.rates, self.books, self.seen):
             part.commit()
 

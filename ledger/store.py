@@ -27,7 +27,7 @@ from tokenledger.records import Line, PricedCall, Rejected
 OffsetsByPartition = dict[tuple[str, int], int]
 
 
-class OffsetsMovedError(Exception):
+class AnotherWriterError(Exception):
     """Another writer works on this ledger."""
 
 
@@ -95,8 +95,8 @@ def _load_chunk(connection: Connection, chunk: Chunk) -> Ranges:
     return [(one.lower, one.upper) for one in seen if one.lower is not None and one.upper is not None]
 
 
-def fence(connection: Connection, expected: OffsetsByPartition) -> None:
-    """Lock the offsets and see that they are where this writer left them."""
+def fence(connection: Connection, expected: OffsetsByPartition, *, newest_us: int) -> None:
+    """Lock the offsets and see that they are where this writer left them, and that the newest batch is its own."""
     rows = connection.execute("SELECT topic, partition, next_offset FROM offsets ORDER BY 1, 2 FOR UPDATE").fetchall()
     found: OffsetsByPartition = {(topic, partition): offset for topic, partition, offset in rows}
     if found != expected:
@@ -104,7 +104,12 @@ def fence(connection: Connection, expected: OffsetsByPartition) -> None:
             place: (expected.get(place), offset) for place, offset in found.items() if expected.get(place) != offset
         }
         message = f"offsets moved under this writer: {moved} (expected, found); only one may run on a ledger"
-        raise OffsetsMovedError(message)
+        raise AnotherWriterError(message)
+    # A statement of its own: that of the lock does not see what was committed while it waited.
+    (found_us,) = connection.execute("SELECT coalesce(max(posted_at_us), 0) FROM batches").fetchone() or (0,)
+    if found_us != newest_us:
+        message = f"the newest batch is of {found_us}, not of {newest_us}, this writer's; only one may run on a ledger"
+        raise AnotherWriterError(message)
 
 
 def end_holders(connection: Connection) -> int:
@@ -375,4 +380,4 @@ def move_offsets(connection: Connection, expected: OffsetsByPartition, reached: 
         )
         if moved.rowcount != 1:
             message = f"offset of {place} is no longer {expected.get(place)}: another writer moved it"
-            raise OffsetsMovedError(message)
+            raise AnotherWriterError(message)

@@ -15,11 +15,11 @@ def writing(connection: Connection, state: State, reached: OffsetsByPartition | 
     """All that is written inside, or nothing: by the only writer, that knows which months are closed.
 
     `state` follows how it ends, so that memory and ledger never differ; `reached` is how far the log is read then.
-    Raises what was raised inside, and `store.OffsetsMovedError` where another writer wrote.
+    Raises what was raised inside, and `store.AnotherWriterError` where another writer wrote.
     """
     try:
         with connection.transaction():
-            store.fence(connection, state.offsets)
+            store.fence(connection, state.offsets, newest_us=state.newest_us)
             state.closed = closed_now(connection, state.closed)
             yield
     except BaseException:

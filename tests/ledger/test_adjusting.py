@@ -145,7 +145,7 @@ def test_two_writers_cannot_post_the_same_adjustment(books: Books, people: tuple
     decide(erin, propose(dana, CREDIT), approves=True, reason="agreed")
     stale = store.load_state(books.connection)
     books.write(priced(call(event_key="app/2"), offset=1))
-    with pytest.raises(store.OffsetsMovedError):
+    with pytest.raises(store.AnotherWriterError):
         post(books.connection, stale, now_us=books.now_us + 5)
     assert posted(books) == 1
 

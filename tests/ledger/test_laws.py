@@ -80,7 +80,7 @@ def test_a_second_writer_is_refused_and_changes_nothing(books: Books) -> None:
     other = store.load_state(books.connection)
     books.write(priced(call(), offset=0))
     books.state, first = other, books.state
-    with pytest.raises(store.OffsetsMovedError, match="only one may run"):
+    with pytest.raises(store.AnotherWriterError, match="only one may run"):
         books.write(priced(call(), offset=0))
     books.state = first
     assert books.all("SELECT winners, duplicates, redelivered FROM origins") == [(1, 0, 0)]

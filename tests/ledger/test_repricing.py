@@ -38,6 +38,13 @@ def found(books: Books, context: Context, wanted: Wanted | None = None) -> list[
     return [one for some in differences(books.connection, wanted or Wanted(), context) for one in some]
 
 
+def wait(books: Books, context: Context, kind: str = "reprice") -> int:
+    """Have everything that differs wait for the writer; the number of the run."""
+    run_no = begin_run(books.connection, reason="a test", book_version=context.book.version, kind=kind)
+    queue(books.connection, found(books, context), run_no=run_no)
+    return run_no
+
+
 def reprice(books: Books, context: Context, *, corrects: bool = True) -> int:
     """As the command and the writer do it; the number of calls queued."""
     chosen = [one for one in found(books, context) if corrects or not one.corrects]
@@ -201,9 +208,26 @@ def test_a_second_writer_cannot_drain(three: Books) -> None:
     queue(three.connection, chosen, run_no=begin_run(three.connection, reason="r", book_version="b"))
     stale: State = store.load_state(three.connection)
     three.write(priced(call(event_key="app/4"), offset=3))
-    with pytest.raises(store.OffsetsMovedError):
+    with pytest.raises(store.AnotherWriterError):
         drain(three.connection, stale, now_us=three.now_us)
     assert left(three.connection) == 3
+
+
+def test_a_writer_that_did_not_see_another_s_repricing_cannot_give_its_numbers_again(three: Books) -> None:
+    """A repricing moves no offset, and by a book that was at work before it adds no key that could be there twice."""
+    from ledger import store
+
+    for pico_per_token in (3_000, 4_000):
+        reprice(three, book(pico_per_token))
+    wait(three, book(3_000))
+    behind = store.load_state(three.connection)
+    drain(three.connection, three.state, now_us=three.now_us)
+    wait(three, book(4_000))
+    with pytest.raises(store.AnotherWriterError, match="only one may run"):
+        drain(three.connection, behind, now_us=three.now_us + 5)
+    assert drain(three.connection, three.state, now_us=three.now_us + 5) == 3
+    assert three.all("SELECT count(*) - count(DISTINCT posting_id) FROM postings") == [(0,)]
+    assert verify(three.connection, None) == []
 
 
 def test_only_what_depends_on_prices_changes() -> None:
