@@ -12,6 +12,7 @@ import msgspec
 
 from serving.gateway.capturing import Texts
 from serving.gateway.records import Intent, Outcome
+from serving.gateway.replies import Members, reports_usage
 from tokenledger.normalise.envelope import ENVELOPE_TYPE
 from tokenledger.records import RawEvent
 from tokenledger.records.decision import RouteDecision
@@ -64,12 +65,8 @@ class _Envelope(msgspec.Struct, omit_defaults=True, gc=False):
     usage_source: str | None = None
 
 
-class _Reply(msgspec.Struct, gc=False):
-    usage: msgspec.Raw = msgspec.Raw()
-
-
-_reply: Final = msgspec.json.Decoder(_Reply)
-_plain: Final = msgspec.json.Decoder(dict[str, Any])
+_members: Final = msgspec.json.Decoder(Members)
+"""Takes a reply apart as far as it is changed; what else a provider put into it is for the ledger to judge."""
 
 
 def source_of(epoch: str) -> str:
@@ -154,7 +151,7 @@ def _add_texts(envelope: _Envelope, texts: Texts) -> None:
     """Nothing that is charged, timed or counted depends on them: the record is the same call without."""
     response = envelope.response
     if isinstance(response, msgspec.Raw):
-        response = _plain.decode(response)
+        response = _members.decode(response)
     if isinstance(response, dict):
         envelope.request = texts.request | envelope.request
         envelope.response = response | {"choices": texts.choices}
@@ -164,10 +161,9 @@ def _has_usage(reply: msgspec.Raw | None) -> bool:
     if reply is None:
         return False
     try:
-        usage = _reply.decode(reply).usage
-    except msgspec.MsgspecError:
+        return reports_usage(_members.decode(reply))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return True  # whoever reads it will say what is wrong with it
-    return bytes(usage) not in {b"", b"null", b"{}"}
 
 
 def _estimated(intent: Intent, outcome: Outcome) -> dict[str, Any]:
@@ -176,7 +172,7 @@ def _estimated(intent: Intent, outcome: Outcome) -> dict[str, Any]:
     Tokens were delivered, so their cost is not nothing; the figures are marked `estimated`, and any that the provider
     reports outrank them. The prompt's is what another upstream counted of it, else an upper estimate.
     """
-    reply = _plain.decode(outcome.reply) if outcome.reply is not None else {"model": intent.request_model}
+    reply = {"model": intent.request_model} if outcome.reply is None else _members.decode(outcome.reply)
     seen = outcome.input_tokens_seen
     prompt_tokens = intent.input_tokens_estimate if seen is None else seen
     usage = {"prompt_tokens": prompt_tokens, "completion_tokens": outcome.output_chunks}

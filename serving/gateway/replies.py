@@ -1,5 +1,6 @@
 """An upstream's reply without its texts: what the ledger needs of it, decoded without building the rest. Pure."""
 
+from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ Members = dict[str, Raw]
 _encode: Final = msgspec.json.Encoder().encode
 
 _EMPTY: Final = frozenset({b'""', b"null", b"[]"})
+_UNSAID: Final = frozenset({b"null", b"{}"})
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -38,6 +40,7 @@ class _Delta(msgspec.Struct, gc=False):
 class _Choice(msgspec.Struct, gc=False):
     index: int = 0
     finish_reason: str | None = None
+    usage: Raw | UnsetType = UNSET
     delta: _Delta | None = None
 
 
@@ -76,6 +79,7 @@ class Chunk(_Head, gc=False):
 class _Message(msgspec.Struct, gc=False):
     index: int = 0
     finish_reason: str | None = None
+    usage: Raw | UnsetType = UNSET
 
 
 class _Reply(_Head, gc=False):
@@ -92,7 +96,7 @@ class _Error(msgspec.Struct, gc=False):
 _chunk: Final = msgspec.json.Decoder(Chunk)
 _reply: Final = msgspec.json.Decoder(_Reply)
 _error: Final = msgspec.json.Decoder(_Error)
-_plain: Final = msgspec.json.Decoder()
+_members: Final = msgspec.json.Decoder(Members)
 
 _RAW: Final = ("created", "usage", "x_groq", "timings", "time_info", "metrics")
 _TEXTS: Final = ("id", "object", "model", "provider", "service_tier", "system_fingerprint")
@@ -109,21 +113,45 @@ def chunk_of(data: bytes) -> Chunk | None:
         return None
 
 
+def reports_usage(reply: Mapping[str, Any]) -> bool:
+    """Whether a reply says what was counted: in its `usage`, in Groq's `x_groq`, or in llama.cpp's `timings`."""
+    return (
+        _says(reply.get("usage"))
+        or _says(_within(reply.get("x_groq"), "usage"))
+        or _says(_within(reply.get("timings"), "prompt_n"))
+    )
+
+
+def _says(value: Raw | None) -> bool:
+    return value is not None and bytes(value) not in _UNSAID
+
+
+def _within(value: Raw | None, name: str) -> Raw | None:
+    if value is None:
+        return None
+    try:
+        return _members.decode(value).get(name)
+    except _WRONG:
+        return None
+
+
 class Facts:
     """What is known of a reply so far; a later value that says anything counts."""
 
-    __slots__ = ("error", "finishes", "id", "values")
+    __slots__ = ("_choice_usage", "error", "finishes", "id", "values")
 
     def __init__(self) -> None:
         self.id: str | None = None
         self.values: dict[str, Any] = {}
         self.finishes: dict[int, str | None] = {}
         self.error: Raw | None = None
+        self._choice_usage: Raw | None = None
+        """Moonshot's, which it puts into a choice of the last chunk."""
 
     @property
     def has_usage(self) -> bool:
         """Whether the upstream said what it counted."""
-        return "usage" in self.values
+        return self._choice_usage is not None or reports_usage(self.values)
 
     def take(self, chunk: Chunk | _Reply) -> None:
         """Add what a chunk or a reply says."""
@@ -131,6 +159,8 @@ class Facts:
         for choice in chunk.choices or ():
             if choice.finish_reason or choice.index not in self.finishes:
                 self.finishes[choice.index] = choice.finish_reason
+            if choice.usage is not UNSET and _says(choice.usage) and bytes(choice.usage)[:1] == b"{":
+                self._choice_usage = Raw(bytes(choice.usage))
 
     def _take_head(self, head: _Head) -> None:
         values = self.values
@@ -139,7 +169,7 @@ class Facts:
                 values[name] = text[:256]
         for name, raw in zip(_RAW, _raws(head), strict=True):
             # A copy: a piece of the reply would keep the whole of it in memory.
-            if raw is not UNSET and (value := bytes(raw)) != b"null":
+            if raw is not UNSET and (value := bytes(raw)) not in _UNSAID:
                 values[name] = Raw(value)
         if head.error is not UNSET and bytes(head.error) != b"null":
             self.error = _bare_error(head.error)
@@ -151,6 +181,8 @@ class Facts:
         if not self.values and self.error is None and not self.finishes:
             return None
         body = dict(self.values)
+        if self._choice_usage is not None:
+            body.setdefault("usage", self._choice_usage)
         if body.get("object") == "chat.completion.chunk":
             body["object"] = "chat.completion"
         if self.finishes:
@@ -185,14 +217,14 @@ def facts_of(body: bytes) -> Facts | None:
 def _salvaged(body: bytes) -> Facts | None:
     """A reply some of whose fields have types nobody expects."""
     try:
-        plain = _plain.decode(body)
+        members = _members.decode(body)
     except _WRONG:
-        return None
-    if not isinstance(plain, dict):
         return None
     facts = Facts()
     facts.id = ""
-    facts.values = {name: Raw(_encode(plain[name])) for name in ("id", "model", *_RAW) if plain.get(name) is not None}
-    if plain.get("error") is not None:
-        facts.error = _bare_error(Raw(_encode(plain["error"])))
+    # Copies: a piece of the reply would keep the whole of it in memory.
+    kept = {name: bytes(members[name]) for name in ("id", "model", *_RAW) if name in members}
+    facts.values = {name: Raw(value) for name, value in kept.items() if value not in _UNSAID}
+    if (error := members.get("error")) is not None and bytes(error) != b"null":
+        facts.error = _bare_error(error)
     return facts
