@@ -202,7 +202,7 @@ class Batch(Generic[S]):
         if not new:
             return
         calls = {known[key] for one in new for key in _keys(one) if key in known}
-        existing = store.existing(self.connection, calls, whole=True)
+        existing = store.existing(self.connection, calls, writing=True, whole=True)
         by_id = {call.charged.call_id: call for call in existing}
         links = [
             Link(one.priced.call.tenant_id, one.priced.call.event_key, response_key)
@@ -284,7 +284,8 @@ class Batch(Generic[S]):
         for table in ("postings", "lines"):
             self.make_months(table, {self.poster.posted_at_us})
         by_id = {one.call_id: one for one in queued}
-        for call in store.existing(self.connection, [(one.call_id, one.charged_at_us) for one in queued]):
+        hints = [(one.call_id, one.charged_at_us) for one in queued]
+        for call in store.existing(self.connection, hints, writing=True):
             one = by_id[call.charged.call_id]
             if one.again is None:
                 why = Why("reprice", corrects=one.corrects)

@@ -22,11 +22,17 @@ from tokenledger.process import Context
 REASON: Final = "priced by an older book than was known"
 _READ_AT_ONCE: Final = 1_000
 _MOST_CHANGES: Final = 10_000
+# Of a call that is no more, and of what was superseded, the charges stay among the postings. Each is looked up by its
+# key: LIMIT keeps it from being made a join with all calls there are.
 _FIND: Final = """
-    SELECT subject_id, max(charged_at_us)
-    FROM postings JOIN book_versions USING (book_no)
+    SELECT subject_id, charged_at_us
+    FROM postings p JOIN book_versions USING (book_no)
+    CROSS JOIN LATERAL (
+        SELECT FROM calls c
+        WHERE c.call_id = p.subject_id AND c.charged_at_us = p.charged_at_us AND c.posting_id = p.posting_id LIMIT 1
+    ) AS standing
     WHERE posted_at_us >= %s AND subject_kind = 'call' AND calls > 0 AND book_version <> %s
-    GROUP BY subject_id ORDER BY subject_id
+    ORDER BY subject_id
 """
 
 

@@ -158,8 +158,13 @@ def winners(connection: Connection, calls: Iterable[tuple[int, int]]) -> dict[in
 _ALL_CALL_COLUMNS: Final = _columns(*ROW_COLUMNS)
 
 
-def existing(connection: Connection, calls: Iterable[tuple[int, int]], *, whole: bool = False) -> list[Existing]:
-    """Calls with all that is kept of them; those whose charge was dropped with its month are left out, or an error."""
+def existing(
+    connection: Connection, calls: Iterable[tuple[int, int]], *, writing: bool = False, whole: bool = False
+) -> list[Existing]:
+    """Calls with all that is kept of them; those whose charge was dropped with its month are left out, or an error.
+
+    Calls that are no more are left out too: any may end while it is looked for, unless who looks is `writing`.
+    """
     hints = dict(calls)
     cursor = connection.cursor(row_factory=dict_row)
     rows = cursor.execute(
@@ -173,7 +178,7 @@ def existing(connection: Connection, calls: Iterable[tuple[int, int]], *, whole:
     if missing:  # superseded since the hint was written, by a record of another month
         statement = sql.SQL("SELECT {} FROM calls WHERE call_id = ANY(%s)").format(_ALL_CALL_COLUMNS)
         rows += cursor.execute(statement, (missing,)).fetchall()
-    assert len(rows) == len(hints), f"keys lead to calls that are not there: {missing}"  # noqa: S101
+    assert not writing or len(rows) == len(hints), f"keys lead to calls that are not there: {missing}"  # noqa: S101
     lines = _lines(connection, [row["posting_id"] for row in rows])
     # One without lines may have had none.
     gone = dropped(connection, sorted({row["posting_id"] for row in rows} - lines.keys()))

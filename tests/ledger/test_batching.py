@@ -1,5 +1,7 @@
 """One batch, one transaction, on a real Postgres."""
 
+import pytest
+
 from ledger import store
 from tests.ledger.books import Books
 from tests.ledger.samples import call, full, priced
@@ -24,3 +26,14 @@ def test_a_record_comes_back_from_its_row_as_it_went_in(books: Books) -> None:
     ((call_id, at_us),) = books.all("SELECT call_id, charged_at_us FROM calls")
     (found,) = store.existing(books.connection, [(call_id, at_us)])
     assert found.winner == record
+
+
+def test_a_call_that_is_no_more_is_left_out_unless_who_asks_is_writing(books: Books) -> None:
+    """Whoever reads found its key in an earlier snapshot; in the writer's transaction every key leads to a call."""
+    books.write(priced(call(), offset=0), priced(call(event_key="app/2"), offset=1))
+    hints = books.all("SELECT call_id, charged_at_us FROM calls")
+    books.write(priced(call(response_key="openai/r1"), offset=2))
+    found = store.existing(books.connection, hints)
+    assert [one.winner.call.event_key for one in found] == ["app/2"]
+    with pytest.raises(AssertionError, match="keys lead to calls that are not there"):
+        store.existing(books.connection, hints, writing=True)

@@ -45,13 +45,12 @@ class Edited:
         self.books.now_us = at_us
         return Context(store.current(self._keeper)[1])
 
-    def arrive(self, context: Context, *, append_at_us: int) -> str:
-        """A call that the log took then, priced by this book; its key."""
+    def arrive(self, context: Context, *, append_at_us: int, key: str = "", response_key: str | None = None) -> str:
+        """A record that the log took then, priced by this book, of a call of its own unless told; its key."""
         self._calls += 1
-        key = f"app/{self._calls}"
-        made = priced(
-            call(event_key=key, started_at_us=append_at_us), offset=self._calls - 1, append_at_us=append_at_us
-        )
+        key = key or f"app/{self._calls}"
+        facts = call(event_key=key, response_key=response_key, started_at_us=append_at_us)
+        made = priced(facts, offset=self._calls - 1, append_at_us=append_at_us)
         self.books.write(price_again(made, context))
         return key
 
@@ -109,6 +108,19 @@ def test_what_was_charged_by_a_later_book_on_purpose_is_left_alone(edited: Edite
     assert edited.queue() == 0
     assert edited.pico_per_token() == {key: 9}
     assert seven.book.version != nine.book.version
+
+
+def test_a_call_that_is_no_more_is_not_looked_for(edited: Edited) -> None:
+    """Its charge and its reversal stay among the postings."""
+    seven = edited.edit(7)
+    edited.edit(9)
+    at_us = edited.made_at_us[1]
+    key = edited.arrive(seven, append_at_us=at_us)
+    edited.arrive(seven, append_at_us=at_us, key=key, response_key="openai/r1")
+    assert edited.books.all("SELECT count(*) FROM postings") == [(3,)], "the first call was dissolved"
+    assert edited.queue() == 1
+    assert edited.pico_per_token() == {key: 9}
+    assert verify(edited.books.connection, None) == []
 
 
 def test_the_book_after_a_change_is_the_one_that_was_current_then(edited: Edited, books: Books) -> None:
