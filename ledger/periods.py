@@ -26,6 +26,7 @@ _SPAN: Final = """
         (SELECT time_zone FROM tenants WHERE tenant_id = %(tenant)s AND upper_inf(known_us)), 'UTC'
     ) AS zone) AS stated
 """
+_CLOSED_AT: Final = "SELECT closed_at_us FROM periods WHERE tenant_id = %s AND month = %s::date"
 _CLOSED_SPAN: Final = "SELECT time_zone, starts_us, ends_us FROM periods WHERE tenant_id = %s AND month = %s::date"
 _SUMS: Final = """
     WITH posted AS (
@@ -287,7 +288,22 @@ def periods(connection: Connection) -> list[Period]:
 
 
 def corrections(connection: Connection, tenant_id: str, month: str) -> list[Correction]:
-    """What was posted to a closed month since its close; empty for one that is open."""
+    """What was posted to a closed month since its close; empty for one that is open.
+
+    Raises ValueError where what was posted since the close was dropped.
+    """
+    row = connection.execute(_CLOSED_AT, (tenant_id, _first(month))).fetchone()
+    if row is not None:
+        refuse_dropped(connection, row[0])
+    return _kept_corrections(connection, tenant_id, month)
+
+
+def awaiting(connection: Connection, tenant_id: str, month: str) -> list[Correction]:
+    """Corrections of a closed month that nobody approved; no month of the books goes that holds one."""
+    return [one for one in _kept_corrections(connection, tenant_id, month) if not one.is_approved]
+
+
+def _kept_corrections(connection: Connection, tenant_id: str, month: str) -> list[Correction]:
     rows = connection.execute(_CORRECTIONS, {"tenant": tenant_id, "first": _first(month)})
     return [
         Correction(
@@ -303,10 +319,10 @@ def approve(connection: Connection, tenant_id: str, month: str, *, reason: str) 
     with connection.transaction():
         connection.execute(LOCK)
         newest_us = _newest(connection)
-        awaiting = [one for one in corrections(connection, tenant_id, month) if not one.is_approved]
-        if not awaiting:
+        found = awaiting(connection, tenant_id, month)
+        if not found:
             raise PeriodError(f"{month} of {tenant_id}: no correction awaits approval")
-        total = sum((one.sums for one in awaiting), Sums(0, 0, 0))
+        total = sum((one.sums for one in found), Sums(0, 0, 0))
         values = (tenant_id, _first(month), newest_us, total.calls, total.known_cost_usd_pico, reason)
         connection.execute(_APPROVE, values)
     return total

@@ -37,6 +37,18 @@ _OPEN: Final = """
             AND charged_at_us >= p.starts_us AND charged_at_us < p.ends_us)
     ORDER BY 2, 1 LIMIT 20
 """
+# Posted to a closed month in the months that go: what it came to could afterwards be neither listed nor approved.
+_AWAITING: Final = """
+    SELECT DISTINCT m.tenant_id, to_char(m.month, 'YYYY-MM') AS month
+    FROM periods m
+    JOIN postings p ON p.posted_at_us < %(end)s AND p.posted_at_us > m.closed_at_us
+        AND p.charged_at_us >= m.starts_us AND p.charged_at_us < m.ends_us
+    JOIN dimensions d ON d.dim_no = p.dim_no AND d.tenant_id = m.tenant_id
+    WHERE p.subject_kind <> 'manual' AND p.posted_at_us NOT IN (SELECT posted_at_us FROM run_batches)
+        AND p.posted_at_us > coalesce(
+            (SELECT max(until_us) FROM period_approvals a WHERE a.tenant_id = m.tenant_id AND a.month = m.month), 0)
+    ORDER BY 2, 1 LIMIT 20
+"""
 _WAITING: Final = "SELECT count(*) FROM repricings r JOIN postings p USING (posting_id) WHERE p.posted_at_us < %(end)s"
 _NOTE: Final = "INSERT INTO audit_log (action, detail) VALUES ('retention', jsonb_build_object('dropped', %s::text))"
 
@@ -74,6 +86,10 @@ def hindrances(connection: Connection, months: list[Month], *, now_us: int) -> l
     ):
         found.append("roll-ups do not yet hold all of it; the compactor has to run first")
     found += [f"{tenant} has not closed {month}" for tenant, month in connection.execute(_OPEN, end)]
+    found += [
+        f"{tenant} has not approved what was posted to {month} since its close"
+        for tenant, month in connection.execute(_AWAITING, end)
+    ]
     (waiting,) = connection.execute(_WAITING, end).fetchone() or (0,)
     if waiting:
         found.append(f"{waiting} calls of it wait to be charged anew")

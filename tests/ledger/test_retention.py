@@ -8,13 +8,14 @@ import pytest
 from ledger.as_of import changes, standing
 from ledger.compact import compact
 from ledger.database import connect
-from ledger.periods import close, sums_again
+from ledger.periods import Sums, approve, close, corrections, sums_again
 from ledger.private_postgres import Server
 from ledger.received import Received
 from ledger.retention import drop, hindrances, months_before
 from ledger.verify import report, verify
 from ledger.writer import write
 from tests.ledger.books import PLACE, Books
+from tests.ledger.commanding import against
 from tests.ledger.samples import NOW_US, call, priced
 
 _DAY_US = 24 * 3600 * 1_000_000
@@ -157,7 +158,7 @@ def test_months_go_only_when_they_are_over_folded_and_closed(server: Server, dat
         admin.execute(
             "INSERT INTO periods (tenant_id, month, closed_at_us, time_zone, starts_us, ends_us) "
             "VALUES ('acme', '2025-10-01', %s, 'UTC', %s, %s)",
-            (books.now_us, months[0].starts_us, months[0].ends_us),
+            (books.state.posted_at_us, months[0].starts_us, months[0].ends_us),
         )
         assert hindrances(admin, months, now_us=NOW_US + 90 * _DAY_US) == []
         drop(admin, months)
@@ -166,6 +167,45 @@ def test_months_go_only_when_they_are_over_folded_and_closed(server: Server, dat
         assert books.all("SELECT detail ->> 'dropped' FROM audit_log WHERE action = 'retention'") == [
             ("2025-10, 2025-11",)
         ]
+
+
+def test_a_month_goes_only_when_what_it_adds_to_closed_months_is_approved(
+    server: Server,
+    database: str,
+    books: Books,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = against(server, database, monkeypatch, capsys)
+    books.write(priced(call(), offset=0))
+    with (
+        connect(server.settings(database, user="keeper"), application="test") as keeper,
+        psycopg.connect(server.dsn("postgres", database), autocommit=True) as admin,
+    ):
+        close(keeper, "acme", "2025-10", reason="invoice", now=datetime(2025, 11, 3, tzinfo=UTC))
+        books.now_us = NOW_US + _MONTH_US
+        books.write(priced(call(event_key="app/late"), offset=1))
+        assert compact(books.connection)
+        months = months_before(admin, "2025-12")
+        assert hindrances(admin, months[:1], now_us=NOW_US + 90 * _DAY_US) == []
+        assert hindrances(admin, months, now_us=NOW_US + 90 * _DAY_US) == [
+            "acme has not approved what was posted to 2025-10 since its close"
+        ]
+        approve(keeper, "acme", "2025-10", reason="late logs")
+        assert hindrances(admin, months, now_us=NOW_US + 90 * _DAY_US) == []
+        drop(admin, months)
+        with pytest.raises(ValueError, match="were dropped"):
+            corrections(keeper, "acme", "2025-10")
+        status, printed = command("periods", "list")
+        assert (status, printed.count("books dropped")) == (0, 2), printed
+        status, printed = command("periods", "late")
+        assert (status, "is listed: 2025-10 of acme" in printed) == (0, True), printed
+        books.now_us += _MONTH_US
+        books.write(priced(call(event_key="app/later"), offset=2))
+        status, printed = command("periods", "late")
+        assert (status, "0.00000022   awaits approval" in printed) == (1, True), printed
+        assert approve(keeper, "acme", "2025-10", reason="later logs") == Sums(1, 0, 220_000)
+        assert command("periods", "late")[0] == 0
 
 
 def test_months_are_found_whatever_way_the_planner_takes(server: Server, database: str, books: Books) -> None:

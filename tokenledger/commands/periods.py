@@ -23,12 +23,23 @@ from rich.table import Table
 
 from ledger.bills.report import dollars
 from ledger.database import Connection, connect
-from ledger.periods import Period, PeriodError, approve, close, corrections, periods, sums_again
+from ledger.periods import (
+    Correction,
+    Period,
+    PeriodError,
+    approve,
+    awaiting,
+    close,
+    corrections,
+    periods,
+    sums_again,
+)
 from ledger.settings import Settings
 from tokenledger.commands.stack import environment
 
 _NOT_THE_SAME: Final = 1
 _NOT_AGAIN: Final = "NOT THE SAME"
+_DROPPED: Final = "books dropped"
 _AWAITS: Final = 1
 _FAILED: Final = 2
 _PLAIN_WIDTH: Final = 200
@@ -81,12 +92,13 @@ def _list(connection: Connection, _options: argparse.Namespace) -> int:
     differ = 0
     for one in periods(connection):
         again = _again(connection, one)
-        since = corrections(connection, one.tenant_id, one.month)
+        since, is_whole = _since(connection, one)
+        approved = dollars(sum(later.sums.known_cost_usd_pico for later in since if later.is_approved))
         differ += again == _NOT_AGAIN
         table.add_row(
             one.month, one.tenant_id, f"{_time(one.closed_at_us)} {one.time_zone}", one.closed_by, one.reason,
             str(one.closed.calls), str(one.closed.incomplete_calls), dollars(one.closed.known_cost_usd_pico),
-            dollars(sum(later.sums.known_cost_usd_pico for later in since if later.is_approved)),
+            approved if is_whole else _DROPPED,
             dollars(sum(later.sums.known_cost_usd_pico for later in since if not later.is_approved)),
             again,
         )  # fmt: skip
@@ -98,24 +110,36 @@ def _again(connection: Connection, period: Period) -> str:
     try:
         return "the same" if sums_again(connection, period) == period.closed else _NOT_AGAIN
     except ValueError:
-        return "books dropped"
+        return _DROPPED
+
+
+def _since(connection: Connection, period: Period) -> tuple[list[Correction], bool]:
+    """What was posted to it since its close, and whether that is all; else what of it awaits approval."""
+    try:
+        return corrections(connection, period.tenant_id, period.month), True
+    except ValueError:
+        return awaiting(connection, period.tenant_id, period.month), False
 
 
 def _late(connection: Connection, _options: argparse.Namespace) -> int:
     table = Table("month", "tenant", "what", "posted", box=box.SIMPLE_HEAD)
     for heading in ("calls", "incomplete", "USD", "state"):
         table.add_column(heading, justify="right")
-    awaiting = 0
+    awaits, dropped = 0, []
     for one in periods(connection):
-        for later in corrections(connection, one.tenant_id, one.month):
-            awaiting += not later.is_approved
+        since, is_whole = _since(connection, one)
+        dropped += [] if is_whole else [f"{one.month} of {one.tenant_id}"]
+        for later in since:
+            awaits += not later.is_approved
             table.add_row(
                 one.month, one.tenant_id, later.what, f"{_time(later.first_us)} to {_time(later.last_us)}",
                 f"{later.sums.calls:+}", f"{later.sums.incomplete_calls:+}", dollars(later.sums.known_cost_usd_pico),
                 "approved" if later.is_approved else "awaits approval",
             )  # fmt: skip
     _print(table)
-    return _AWAITS if awaiting else 0
+    if dropped:
+        print(f"{_DROPPED}, so that only what awaits approval is listed: {', '.join(dropped)}")
+    return _AWAITS if awaits else 0
 
 
 def _approve(connection: Connection, options: argparse.Namespace) -> int:

@@ -3,9 +3,10 @@
   tokenledger retention --before 2026-01 --dry-run   which months would go, what that frees, what is against it
   tokenledger retention --before 2026-01             drop them
 
-A month goes only when it is over, folded into the roll-ups, closed for every tenant that was charged in it, and the
-ledger is right. Afterwards its calls cannot change any more: a record that would change one is rejected, and the books
-cannot be asked as of an instant in it. It needs the owner's connection: TOKENLEDGER_POSTGRES_ADMIN_DSN, or --admin-dsn.
+A month goes only when it is over, folded into the roll-ups, closed for every tenant that was charged in it, what was
+posted in it to months that were closed by then is approved (`tokenledger periods late`), and the ledger is right.
+Afterwards its calls cannot change any more: a record that would change one is rejected, and the books cannot be asked
+as of an instant in it. It needs the owner's connection: TOKENLEDGER_POSTGRES_ADMIN_DSN, or --admin-dsn.
 
 exit status: 0 done; 1 something stands against it, and nothing was dropped; 2 it could not be done.
 """
