@@ -2,7 +2,7 @@
 
 A committed price is at work in the stream within seconds, not at once, and later where Postgres was out of the stream's
 reach. What was priced in the meantime is found here: a call is charged by the book of the newest change before its
-append, whoever priced it when, unless somebody had it charged by a later one.
+append, whoever priced it when, unless somebody had it charged by a later one, or by any book on purpose.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,6 +32,9 @@ _FIND: Final = """
         WHERE c.call_id = p.subject_id AND c.charged_at_us = p.charged_at_us AND c.posting_id = p.posting_id LIMIT 1
     ) AS standing
     WHERE posted_at_us >= %s AND subject_kind = 'call' AND calls > 0 AND book_version <> %s
+        AND NOT EXISTS (
+            SELECT FROM run_batches b JOIN repricing_runs USING (run_no)
+            WHERE b.posted_at_us = p.posted_at_us AND kind IN ('reprice', 'reread'))
     ORDER BY subject_id
 """
 
@@ -90,7 +93,8 @@ class Queue:
                 chosen.setdefault(one.after.book_version, []).append(one)
         for version, some in chosen.items():
             if version not in self.runs:
-                self.runs[version] = repricing.begin_run(self._connection, reason=self._reason, book_version=version)
+                run_no = repricing.begin_run(self._connection, reason=self._reason, book_version=version, kind="stale")
+                self.runs[version] = run_no
             repricing.queue(self._connection, some, run_no=self.runs[version])
             self.queued += len(some)
 

@@ -13,6 +13,8 @@ from ledger.stale import queue_stale, stale
 from ledger.verify import verify
 from tests.ledger.books import Books
 from tests.ledger.samples import call, priced
+from tokenledger.pricing import build_book
+from tokenledger.pricing.book import Overlay
 from tokenledger.pricing.rate import OWN, Row
 from tokenledger.process import Context, price_again
 
@@ -58,9 +60,23 @@ class Edited:
         """As the command does it, with the writer; how many were queued."""
         with connect(self._server.settings(self._database), application="test") as reader:
             queued = queue_stale(reader, self.books.connection, since_us=0)
+        self.drain()
+        return queued
+
+    def charge(self, context: Context) -> int:
+        """Have every call charged by this book on purpose, as `reprice --prices` does; how many were queued."""
+        run_no = repricing.begin_run(self.books.connection, reason="a test", book_version=context.book.version)
+        queued = 0
+        for some in repricing.differences(self.books.connection, repricing.Wanted(), context):
+            repricing.queue(self.books.connection, some, run_no=run_no)
+            queued += len(some)
+        self.drain()
+        return queued
+
+    def drain(self) -> None:
+        """The writer's part."""
         while repricing.drain(self.books.connection, self.books.state, now_us=self.books.now_us + 1_000):
             pass
-        return queued
 
     def pico_per_token(self) -> dict[str, int]:
         """What each call is charged a token."""
@@ -108,6 +124,36 @@ def test_what_was_charged_by_a_later_book_on_purpose_is_left_alone(edited: Edite
     assert edited.queue() == 0
     assert edited.pico_per_token() == {key: 9}
     assert seven.book.version != nine.book.version
+
+
+def test_what_people_had_charged_by_a_book_of_their_own_stays(edited: Edited) -> None:
+    """A file's book, or that of an earlier state of knowledge, is neither the one that was known nor a later one."""
+    seven = edited.edit(7)
+    edited.edit(9)
+    at_us = edited.made_at_us[1]
+    key = edited.arrive(seven, append_at_us=at_us)
+    assert edited.queue() == 1
+    rates = tuple(_row(meter, 5) for meter in ("input.text", "output.text"))
+    assert edited.charge(Context(build_book(overlay=Overlay(rows=rates)))) == 1
+    assert (edited.queue(), edited.pico_per_token()) == (0, {key: 5})
+    assert edited.charge(seven) == 1
+    assert (edited.queue(), edited.pico_per_token()) == (0, {key: 7})
+    # A record that counts more is a charge of its own.
+    edited.arrive(seven, append_at_us=at_us, key=key, response_key="openai/r1")
+    assert (edited.queue(), edited.pico_per_token()) == (1, {key: 9})
+
+
+def test_what_was_charged_too_early_by_itself_is_looked_at_again(edited: Edited) -> None:
+    """A change may be made before a call came, and be committed after the call was charged for the change before."""
+    seven = edited.edit(7)
+    edited.edit(9)
+    at_us = edited.made_at_us[1] + 60_000_000
+    key = edited.arrive(seven, append_at_us=at_us)
+    assert edited.queue() == 1
+    edited.edit(11)
+    assert edited.made_at_us[2] < at_us
+    assert (edited.queue(), edited.pico_per_token()) == (1, {key: 11})
+    assert edited.books.all("SELECT DISTINCT kind FROM repricing_runs") == [("stale",)]
 
 
 def test_a_call_that_is_no_more_is_not_looked_for(edited: Edited) -> None:
