@@ -26,6 +26,8 @@ def normalise(raw: RawEvent) -> Call | Rejected:
         return _read(raw)
     except BadRecordError as bad:
         return reject(raw, bad.reason, field=bad.field, detail=bad.detail)
+    except RecursionError:  # what the decoder still accepts may be too deep for what looks into it
+        return reject(raw, Reason.TOO_DEEP, field="", detail="nested deeper than a usage object can be looked through")
 
 
 def reject(raw: RawEvent, reason: Reason, *, field: str, detail: str, stage: str = "normalise") -> Rejected:

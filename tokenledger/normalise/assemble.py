@@ -16,9 +16,10 @@ from tokenledger.normalise.providers import Provider, find_provider, provider_of
 from tokenledger.normalise.reading import BadRecordError, Reading, Word, usd_to_pico
 from tokenledger.records.call import Call, Timings
 from tokenledger.records.raw import RawEvent
-from tokenledger.records.reasons import Anomaly
+from tokenledger.records.reasons import Anomaly, Reason
 from tokenledger.records.versions import READING_VERSIONS
 
+_INT64_MAX: Final = 2**63 - 1
 _NO_IDS: Final = frozenset({"", "null", "none", "undefined", "nil"})
 _DAY_US: Final = 24 * 3600 * 1_000_000
 _PAST_US: Final = 400 * _DAY_US
@@ -31,6 +32,9 @@ _STARTED, _CREATED, _CE_TIME, _APPEND = "started_at", "created", "ce_time", "app
 def assemble(raw: RawEvent, envelope: Envelope, reading: Reading) -> Call:
     """The Call: what nearly every call has by place, the rest by name, since most of it is seldom there."""
     tenant_id = clean_header(raw.headers["ce_tenantid"]) or ""
+    if (reading.input_tokens or 0) + (reading.output_tokens or 0) > _INT64_MAX:
+        detail = f"{reading.input_tokens} tokens in, {reading.output_tokens} out; a sum below 2^63 would be right"
+        raise BadRecordError(Reason.INVALID_COUNT, "response", detail)
     if envelope.tenant_id and envelope.tenant_id != tenant_id:
         reading.note(Anomaly.TENANT_MISMATCH)
     provider = _provider(envelope, reading)

@@ -91,7 +91,7 @@ def milliseconds(value: object, field: str) -> int:
             value = Decimal(value)
         except ArithmeticError:
             value = None
-    if (value.__class__ is int or isinstance(value, Decimal)) and 0 <= value < _LONGEST_S:
+    if (value.__class__ is int or (isinstance(value, Decimal) and value.is_finite())) and 0 <= value < _LONGEST_S:
         return int((Decimal(value) * 1000).to_integral_value())
     detail = f"found {value!r:.40}; seconds from 0 to {_LONGEST_S} would be right"
     raise BadRecordError(Reason.INVALID_COUNT, field, detail)

@@ -77,7 +77,7 @@ def _read_own(body: Body) -> Reading:
         reading.usage_reading = "bedrock.invoke.llama"
         reading.raw_usage = {name: body[name] for name in sorted(_LLAMA) if body.get(name) is not None}
         _carve(reading, count(body, "prompt_token_count", ""), count(body, "generation_token_count", ""))
-    elif pictures := body.get("images") or body.get("artifacts"):
+    elif (pictures := body.get("images") or body.get("artifacts")).__class__ is list and pictures:
         reading.usage_reading, reading.usage_source = "bedrock.invoke.images", "counted"
         reading.usage = {"image": len(pictures)}
         reading.raw_usage = {"images": len(pictures)}

@@ -60,11 +60,11 @@ def read(body: Body, _exchange: Exchange) -> Reading:
         _read_billed(reading, billed)
     elif tokens := part(usage, "tokens", "usage"):
         reading.usage_reading, reading.raw_usage = "cohere.tokens", _kept(usage)
-        cached = count(usage, "cached_tokens", "usage")
-        carve_input(
-            reading, count(tokens, "input_tokens", "usage.tokens") or 0, cached={"cache_read": cached} if cached else {}
-        )
-        carve_output(reading, count(tokens, "output_tokens", "usage.tokens") or 0)
+        cached, total = count(usage, "cached_tokens", "usage"), count(tokens, "input_tokens", "usage.tokens")
+        if total is not None or cached:
+            carve_input(reading, total or 0, cached={"cache_read": cached} if cached else {})
+        if (output := count(tokens, "output_tokens", "usage.tokens")) is not None:
+            carve_output(reading, output)
     return reading
 
 

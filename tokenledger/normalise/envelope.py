@@ -195,6 +195,8 @@ def decode_json(value: bytes | str) -> Any:
         raise BadRecordError(Reason.TOO_DEEP, "", "nested deeper than the decoder accepts") from None
     except msgspec.DecodeError as error:
         raise BadRecordError(Reason.INVALID_JSON, "", str(error)) from None
+    except ArithmeticError:
+        raise BadRecordError(Reason.INVALID_JSON, "", "a number with an exponent beyond 10^18") from None
 
 
 def decode_envelope(value: bytes) -> tuple[Envelope, list[str]]:
@@ -202,7 +204,7 @@ def decode_envelope(value: bytes) -> tuple[Envelope, list[str]]:
     if not has_nul(value):
         try:
             return _typed.decode(value), []
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError):
             pass  # said again below, with what can be mended mended first
     return _mended(value)
 

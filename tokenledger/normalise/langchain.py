@@ -51,7 +51,8 @@ def read(body: Body, _exchange: Exchange) -> Reading:
 
 def _read_usage(reading: Reading, usage: Body) -> None:
     inside, out = part(usage, "input_token_details", _PATH), part(usage, "output_token_details", _PATH)
-    total, output = count(usage, "input_tokens", _PATH) or 0, count(usage, "output_tokens", _PATH) or 0
+    total, stated_output = count(usage, "input_tokens", _PATH) or 0, count(usage, "output_tokens", _PATH)
+    output, parts = stated_output or 0, _stated(out, ("reasoning", *_MODALITIES))
     cached = _cache_actions(inside)
     reported = count(usage, "total_tokens", _PATH)
     apart = sum(cached.values())
@@ -59,7 +60,8 @@ def _read_usage(reading: Reading, usage: Body) -> None:
         reading.usage_reading = "langchain.message.exclusive"
         total += apart
     carve_input(reading, total, cached=cached, modalities=_stated(inside, _MODALITIES), path=_PATH)
-    carve_output(reading, output, parts=_stated(out, ("reasoning", *_MODALITIES)), path=_PATH)
+    if stated_output is not None or parts:
+        carve_output(reading, output, parts=parts, path=_PATH)
     if reading.usage_reading == "langchain.message":
         check_total(reading, reported)
 

@@ -84,8 +84,10 @@ def _read_plain(reading: Reading, payload: Body, *, failed: bool) -> None:
     if all(tokens is None for tokens in stated.values()) or (failed and not any(stated.values())):
         return
     reading.raw_usage = {name: tokens for name, tokens in stated.items() if tokens is not None}
-    carve_input(reading, stated["prompt_tokens"] or 0, path="")
-    carve_output(reading, stated["completion_tokens"] or 0, path="")
+    if stated["prompt_tokens"] is not None:
+        carve_input(reading, stated["prompt_tokens"], path="")
+    if stated["completion_tokens"] is not None:
+        carve_output(reading, stated["completion_tokens"], path="")
     check_total(reading, stated["total_tokens"])
 
 
@@ -109,17 +111,15 @@ def _read_inclusive(reading: Reading, usage: dict[str, Any]) -> None:
     reading.raw_usage = usage
     inside = part(usage, "prompt_tokens_details", _PATH)
     out = part(usage, "completion_tokens_details", _PATH)
-    carve_input(
-        reading,
-        count(usage, "prompt_tokens", _PATH) or 0,
-        cached=_cache_actions(usage, inside),
-        modalities=_modalities(inside),
-        path=_PATH,
-    )
+    total, cached, modalities = count(usage, "prompt_tokens", _PATH), _cache_actions(usage, inside), _modalities(inside)
+    if total is not None or cached or modalities:
+        carve_input(reading, total or 0, cached=cached, modalities=modalities, path=_PATH)
     parts = _modalities(out)
     if reasoning := count(out, "reasoning_tokens", f"{_PATH}.completion_tokens_details"):
         parts["reasoning"] = reasoning
-    carve_output(reading, count(usage, "completion_tokens", _PATH) or 0, parts=parts, path=_PATH)
+    output = count(usage, "completion_tokens", _PATH)
+    if output is not None or parts:
+        carve_output(reading, output or 0, parts=parts, path=_PATH)
     check_total(reading, count(usage, "total_tokens", _PATH))
     tier, speed, geo = _text(usage, "service_tier"), _text(usage, "speed"), _text(usage, "inference_geo")
     reading.service_tier = tier

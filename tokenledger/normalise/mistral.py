@@ -132,8 +132,10 @@ def _read_conversation(body: Body, _exchange: Exchange) -> Reading:
 
 
 def _read_conversation_usage(reading: Reading, usage: Body) -> None:
-    carve_input(reading, count(usage, "prompt_tokens", "usage") or 0)
-    carve_output(reading, count(usage, "completion_tokens", "usage") or 0)
+    if (total := count(usage, "prompt_tokens", "usage")) is not None:
+        carve_input(reading, total)
+    if (output := count(usage, "completion_tokens", "usage")) is not None:
+        carve_output(reading, output)
     if tool := count(usage, "connector_tokens", "usage"):
         reading.usage["input.tool"] = tool
         reading.input_tokens = (reading.input_tokens or 0) + tool

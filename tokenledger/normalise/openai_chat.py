@@ -86,24 +86,35 @@ def fold(events: list[Event]) -> tuple[Body, bool]:
         choices = chunk.get("choices")
         for choice in choices if choices.__class__ is list else ():
             if choice.__class__ is dict:
-                _follow(choice, body, begun, finishes)
+                _follow(choice, begun, finishes)
     for name in _LASTING:
         if name in body and not body[name]:
             body[name] = next((chunk[name] for chunk in reversed(chunks) if chunk.get(name)), None)
+    if not body.get("usage") and (told := _of_choices(chunks)):
+        body["usage"] = told
     accounted = usage_chunks == 1 and len(chunks) > 1 and bool(chunks[-1].get("usage"))
     complete = accounted or bool(chunks and chunks[-1].get("usage") and not chunks[-1].get("choices"))
     body["choices"] = [{"finish_reason": finishes.get(min(finishes, key=str)) if finishes else None}]
     return body, complete or (bool(finishes) and begun <= finishes.keys())
 
 
-def _follow(choice: dict[str, Any], body: dict[str, Any], begun: set[object], finishes: dict[object, str]) -> None:
+def _of_choices(chunks: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Moonshot keeps the usage in the choice; the last word counts."""
+    for chunk in reversed(chunks):
+        choices = chunk.get("choices")
+        for choice in reversed(choices) if choices.__class__ is list else ():
+            if choice.__class__ is dict and choice.get("usage").__class__ is dict and choice["usage"]:
+                found: dict[str, Any] = choice["usage"]
+                return found
+    return None
+
+
+def _follow(choice: dict[str, Any], begun: set[object], finishes: dict[object, str]) -> None:
     index = choice.get("index")
     index = index if index.__class__ is int else 0
     begun.add(index)
     if finish := text(choice, "finish_reason"):
         finishes[index] = finish
-    if choice.get("usage") and not body.get("usage"):
-        body["usage"] = choice["usage"]  # Moonshot keeps it in the choice
 
 
 def fits_completions(body: Body, exchange: Exchange) -> bool:

@@ -197,7 +197,7 @@ def seconds_to_us(value: object) -> int | None:
     """A Unix time in seconds as µs; None where it is not one."""
     if value.__class__ is int and 0 < value < _YEAR_10000_SECONDS:
         return value * 1_000_000
-    if isinstance(value, _NUMBERS) and 0 < value < _YEAR_10000_SECONDS:
+    if isinstance(value, Decimal) and 0 < value < _YEAR_10000_SECONDS:
         return int(value * 1_000_000)
     return None
 
@@ -206,7 +206,7 @@ def usd_to_pico(value: object, path: str) -> int | None:
     """An amount in USD as pico-USD, rounded half to even. Raises BadRecordError for what is no amount."""
     if value is None:
         return None
-    if isinstance(value, _NUMBERS) and 0 <= value < _AMOUNT_LIMIT_USD:
+    if value.__class__ in _NUMBERS and 0 <= value < _AMOUNT_LIMIT_USD:  # True is no amount
         return int((Decimal(value) * 10**12).to_integral_value())
     raise BadRecordError(
         Reason.INVALID_AMOUNT, path, f"found {_brief(value)}; an amount in USD from 0 to 9,000,000 would be right"

@@ -38,11 +38,19 @@ def read(body: Body, _exchange: Exchange) -> Reading:
     inputs = [count(row, "input_token_count", "results") for row in rows]
     outputs = [count(row, "generated_token_count", "results") for row in rows]
     if any(tokens is not None for tokens in (*inputs, *outputs)):
-        total_input, total_output = sum(filter(None, inputs)), sum(filter(None, outputs))
+        total_input, total_output = _sum(inputs), _sum(outputs)
         reading.raw_usage = {"input_token_count": total_input, "generated_token_count": total_output}
-        carve_input(reading, total_input)
-        carve_output(reading, total_output)
+        if total_input is not None:
+            carve_input(reading, total_input)
+        if total_output is not None:
+            carve_output(reading, total_output)
     return reading
+
+
+def _sum(counts: list[int | None]) -> int | None:
+    """None where none is stated."""
+    stated = [tokens for tokens in counts if tokens is not None]
+    return sum(stated) if stated else None
 
 
 def fold(events: list[Event]) -> tuple[Body, bool]:

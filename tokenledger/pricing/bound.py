@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import Final
 
-from tokenledger.pricing.book import PriceBook
+from tokenledger.pricing.book import MAX_CARDS, PriceBook
 from tokenledger.pricing.lookup import CardKey, Rate, Slot, card
 from tokenledger.records.meters import METERS
 
@@ -44,6 +44,10 @@ class Bounds:
     def _of_slot(self, slot: Slot, *, input_tokens: int, output_tokens: int) -> int | None:
         rates = self._dearest.get(slot)
         if rates is None:
+            if (
+                len(self._dearest) >= MAX_CARDS
+            ):  # a caller's free words, such as a service tier, make slots of their own
+                self._dearest.clear()
             rates = self._dearest[slot] = (_dearest(slot, _INPUTS), _dearest(slot, _OUTPUTS))
         dearest_input, dearest_output = rates
         if dearest_input is None and dearest_output is None:

@@ -223,6 +223,8 @@ def _without_usage(call: Call, slot: Slot) -> Cost:
 def _billed(call: Call, bill: _Bill, slot: Slot, billed_usd_pico: int) -> Cost:
     """The provider's own amount is the cost; a line keeps the sum of lines equal to it."""
     _check_limit(bill)
+    if billed_usd_pico >= AMOUNT_LIMIT:
+        raise AmountOverflowError(BILLED_ADJUSTMENT, billed_usd_pico)
     complete = bool(call.usage) and not bill.unpriced and (bool(bill.lines) or slot.is_known)
     computed = bill.total_usd_pico if complete else None
     adjustment = billed_usd_pico - bill.total_usd_pico
