@@ -130,9 +130,9 @@ def _import(connection: Connection, options: argparse.Namespace) -> int:
     catalogue = packaged_catalogue()
     with connection.transaction():
         at_us = store.begin(connection)
-        listed = [one for one in store.believed(store.load(connection)) if store.is_catalogue(one)]
-        found = upgrading.upgrade(listed, catalogue)
-        # The first catalogue was known when it was released; a newer one from the instant it is taken.
+        listed = [one for one in store.load(connection) if store.is_catalogue(one)]
+        found = upgrading.upgrade(store.believed(listed), catalogue)
+        # The first catalogue was known when it was released; a later one, also after an undo, from when it is taken.
         known_from_us = at_us if listed else catalogue.known_from_us
         wanted = None if "all" in options.confirm else {_model(text): True for text in options.confirm}
         plan, held = upgrading.plan(found, known_from_us=known_from_us, confirmed=wanted)

@@ -228,6 +228,22 @@ def test_the_life_of_a_price_by_command(command: Callable[..., tuple[int, str, s
     assert "3 added" not in command("diff", "--from", "2020-01-01")[1]
 
 
+def test_a_catalogue_that_was_taken_back_can_be_imported_again(
+    command: Callable[..., tuple[int, str, str]], keeper: Connection
+) -> None:
+    for arguments in (("import",), ("undo", "1", "--reason", "too soon"), ("import",)):
+        status, _, error = command(*arguments)
+        assert (status, error) == (0, "")
+    kept = store.load(keeper)
+    again, undone, first = (one.made_at_us for one in store.history(keeper, most=10))
+    one = call(provider="openai", request_model="gpt-4o", response_model="gpt-4o-2024-08-06")
+    price = price_call(one, packaged_book()).cost_usd_pico
+    assert price_call(one, store.book_of(kept)).cost_usd_pico == price is not None
+    assert [price_call(one, store.book_of(kept, at_us)).cost_usd_pico for at_us in (first, undone, again)] == [
+        price, None, price,
+    ]  # fmt: skip
+
+
 def test_a_bad_file_is_told_by_line(command: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     file = tmp_path / "prices.yaml"
     file.write_text(
