@@ -47,7 +47,7 @@ class Step(NamedTuple):
     looked_at: int
     """Calls."""
     queued: int
-    """Of these, calls that have a price now."""
+    """Of these, calls that have a price now and do not wait for what somebody asked for them."""
     closed: int
     """Of these, calls that have one but whose month is closed: `tokenledger reprice --correct-closed` is for them."""
 
@@ -86,13 +86,14 @@ class Arrivals:
         calls = store.existing(connection, [row[:2] for row in rows if row[3] != version_now])
         found = differing([(call, context) for call in calls], read_closed(connection))
         chosen = [one for one in found if not one.corrects]
+        queued = 0
         if chosen:
             if run_no is None:
                 reason = _REASON.format(change_no=self._change_no)
                 run_no = repricing.begin_run(connection, reason=reason, book_version=version_now, kind="arrival")
-            repricing.queue(connection, chosen, run_no=run_no)
+            queued = repricing.queue(connection, chosen, run_no=run_no)
         connection.execute(_MOVE, (name, rows[-1][2] if rows else after, run_no))
-        return Step(len(rows), len(chosen), len(found) - len(chosen))
+        return Step(len(rows), queued, len(found) - len(chosen))
 
     def count(self) -> int:
         """Calls that wait for a price."""

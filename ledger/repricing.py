@@ -32,11 +32,19 @@ WHERE book_version <> %(book)s AND charged_at_us >= %(since)s AND charged_at_us 
     AND (%(model)s::text IS NULL OR %(model)s IN (priced_model, response_model, request_model))
 ORDER BY charged_at_us, call_id
 """)
+# What people asked for is not replaced by what goes by itself, and a reading by nothing that would not be one.
 _QUEUE: Final = """
-    INSERT INTO repricings (call_id, charged_at_us, posting_id, run_no, corrects, record, again)
-    VALUES (%s, %s, %s, %s, %s, %s, %s)
+    INSERT INTO repricings AS waits (call_id, charged_at_us, posting_id, run_no, corrects, record, again)
+    SELECT call_id, charged_at_us, posting_id, %s, corrects, record, again
+    FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::boolean[], %s::bytea[], %s::bytea[])
+        AS asked (call_id, charged_at_us, posting_id, corrects, record, again)
     ON CONFLICT (call_id) DO UPDATE SET charged_at_us = EXCLUDED.charged_at_us, posting_id = EXCLUDED.posting_id,
         run_no = EXCLUDED.run_no, corrects = EXCLUDED.corrects, record = EXCLUDED.record, again = EXCLUDED.again
+    WHERE EXISTS (
+        SELECT FROM repricing_runs before, repricing_runs now
+        WHERE before.run_no = waits.run_no AND now.run_no = EXCLUDED.run_no
+            AND (now.kind IN (before.kind, 'reread') OR now.kind = 'reprice' AND before.kind <> 'reread'))
+    RETURNING call_id
 """
 _RUN: Final = """
     INSERT INTO repricing_runs (reason, book_version, kind) VALUES (%s, %s, %s) RETURNING run_no
@@ -172,24 +180,32 @@ def begin_run(connection: Connection, *, reason: str, book_version: str, kind: s
     return int(row[0])
 
 
-def queue(connection: Connection, differs: Sequence[Differs], *, run_no: int) -> None:
-    """Have the writer charge these anew, and note what the run comes to."""
-    sums: dict[Group, Sum] = {}
-    add_up(sums, differs)
-    calls = sum(one.calls for one in sums.values())
-    before_usd_pico = sum(one.before_usd_pico for one in sums.values())
-    after_usd_pico = sum(one.after_usd_pico for one in sums.values())
-    with connection.transaction(), connection.cursor() as cursor:
-        cursor.executemany(_QUEUE, [_queued(one, run_no=run_no) for one in differs])
-        cursor.execute(_RAN, (calls, before_usd_pico, after_usd_pico, run_no))
+def queue(connection: Connection, differs: Sequence[Differs], *, run_no: int) -> int:
+    """Have the writer charge these anew, and note what the run comes to; how many.
+
+    A call that waits for a run that counts more is left to it: one people asked for, or a rereading.
+    """
+    if not differs:
+        return 0
+    # In the order in which the writer takes them: two that lock several rows never wait for each other.
+    ordered = sorted(differs, key=lambda one: one.before.charged.call_id)
+    columns = zip(*map(_queued, ordered), strict=True)
+    with connection.transaction():
+        rows = connection.execute(_QUEUE, (run_no, *map(list, columns))).fetchall()
+        taken = {call_id for (call_id,) in rows}
+        sums: dict[Group, Sum] = {}
+        add_up(sums, [one for one in ordered if one.before.charged.call_id in taken])
+        before_usd_pico = sum(one.before_usd_pico for one in sums.values())
+        after_usd_pico = sum(one.after_usd_pico for one in sums.values())
+        connection.execute(_RAN, (len(taken), before_usd_pico, after_usd_pico, run_no))
+    return len(taken)
 
 
-def _queued(one: Differs, *, run_no: int) -> tuple[object, ...]:
+def _queued(one: Differs) -> tuple[object, ...]:
     charged = one.before.charged
     again = encode_records(one.again) if one.again else None
     return (
-        charged.call_id, charged.charged_at_us, charged.posting_id, run_no, one.corrects, encode_priced(one.after),
-        again,
+        charged.call_id, charged.charged_at_us, charged.posting_id, one.corrects, encode_priced(one.after), again,
     )  # fmt: skip
 
 

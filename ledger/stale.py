@@ -35,6 +35,7 @@ _FIND: Final = """
         AND NOT EXISTS (
             SELECT FROM run_batches b JOIN repricing_runs USING (run_no)
             WHERE b.posted_at_us = p.posted_at_us AND kind IN ('reprice', 'reread'))
+        AND NOT EXISTS (SELECT FROM repricings r WHERE r.call_id = p.subject_id)
     ORDER BY subject_id
 """
 
@@ -57,7 +58,10 @@ class _Books:
 
 
 def stale(connection: Connection, *, since_us: int) -> Iterator[list[Differs]]:
-    """Calls priced too early for a change made since then, and charged otherwise for it; some at a time."""
+    """Calls priced too early for a change made since then, and charged otherwise for it; some at a time.
+
+    Those that wait for the writer are left out: whatever they wait for comes first.
+    """
     newest_first = prices.history(connection, most=_MOST_CHANGES)
     recent = list(takewhile(lambda change: change.made_at_us >= since_us, newest_first))
     if not recent:
@@ -95,8 +99,7 @@ class Queue:
             if version not in self.runs:
                 run_no = repricing.begin_run(self._connection, reason=self._reason, book_version=version, kind="stale")
                 self.runs[version] = run_no
-            repricing.queue(self._connection, some, run_no=self.runs[version])
-            self.queued += len(some)
+            self.queued += repricing.queue(self._connection, some, run_no=self.runs[version])
 
 
 def queue_stale(reader: Connection, writer: Connection, *, since_us: int) -> int:

@@ -8,15 +8,20 @@ import pytest
 
 from ledger import repricing
 from ledger.arrivals import Arrivals, Step
+from ledger.closed import Closed
 from ledger.database import Connection, connect
 from ledger.periods import close
 from ledger.prices import store
 from ledger.prices.changes import RATE, add
 from ledger.private_postgres import Server
+from ledger.store import existing
 from ledger.verify import verify
 from tests.ledger.books import Books
 from tests.ledger.samples import call, priced
+from tokenledger.pricing import build_book
+from tokenledger.pricing.book import Overlay
 from tokenledger.pricing.rate import OWN, Row
+from tokenledger.process import Context
 from tokenledger.records import PricedCall
 
 pytestmark = pytest.mark.slow
@@ -31,6 +36,11 @@ def unpriced(number: int, *, model: str = "m-9", tenant_id: str = "acme") -> Pri
     )  # fmt: skip
 
 
+def rates(model: str, pico: int, meters: tuple[str, ...] = ("input.text", "output.text")) -> list[Row]:
+    """So much a token of that model."""
+    return [Row(layer=OWN, provider="openai", model=model, meter=meter, list_pico=pico) for meter in meters]
+
+
 class Waiting:
     """A ledger with calls that wait for a price, and who looks at them."""
 
@@ -42,7 +52,7 @@ class Waiting:
         """So much a token of that model, for all times."""
         with self.keeper.transaction():
             at_us = store.begin(self.keeper)
-            rows = [(RATE, Row(layer=OWN, provider="openai", model=model, meter=m, list_pico=pico)) for m in meters]
+            rows = [(RATE, row) for row in rates(model, pico, meters)]
             plan = add(store.believed(store.load(self.keeper)), rows, at_us=at_us, correct=True)
             store.apply(self.keeper, plan, at_us=at_us, action="add", reason="a test")
 
@@ -88,6 +98,21 @@ def test_when_a_price_arrives_what_waited_for_it_is_charged_and_the_rest_waits_o
         "SELECT kind, reason, calls, after_usd_pico::bigint FROM repricing_runs"
     )
     assert (kind, reason, calls, after) == ("arrival", "a price arrived: change 1 of the book", 8, 880_000)
+
+
+def test_a_call_that_waits_for_what_people_asked_for_is_left_to_it(waiting: Waiting) -> None:
+    waiting.books.write(*(unpriced(n) for n in range(2)))
+    first = waiting.books.all("SELECT call_id, charged_at_us FROM calls ORDER BY call_id LIMIT 1")
+    context = Context(build_book(overlay=Overlay(rows=tuple(rates("m-9", 3_000)))))
+    asked = repricing.differing([(one, context) for one in existing(waiting.books.connection, first)], Closed())
+    run_no = repricing.begin_run(waiting.books.connection, reason="a test", book_version="b", kind="reread")
+    assert repricing.queue(waiting.books.connection, asked, run_no=run_no) == 1
+    waiting.price("m-9", 1_000)
+    assert waiting.drain() == [Step(2, 1, 0)]
+    assert waiting.books.all("SELECT cost_usd_pico FROM calls ORDER BY call_id") == [(330_000,), (110_000,)]
+    assert waiting.books.all("SELECT kind, calls FROM repricing_runs ORDER BY run_no") == [
+        ("reread", 1), ("arrival", 1)
+    ]  # fmt: skip
 
 
 def test_nothing_is_looked_at_twice_for_one_state_of_the_book(waiting: Waiting) -> None:

@@ -1,6 +1,7 @@
 """Repricing takes back what was charged and charges anew, keeps every sum right, and does nothing twice."""
 
 import time
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -8,9 +9,11 @@ from msgspec.structs import replace
 from ledger.as_of import changes, standing
 from ledger.compact import compact
 from ledger.lake.verifying import ledger_figures
+from ledger.private_postgres import Server
 from ledger.repricing import Differs, Wanted, begin_run, differences, drain, left, queue
 from ledger.verify import verify
 from tests.ledger.books import Books
+from tests.ledger.commanding import against
 from tests.ledger.samples import NOW_US, call, priced
 from tokenledger.pricing import build_book
 from tokenledger.pricing.book import Overlay
@@ -228,6 +231,54 @@ def test_a_writer_that_did_not_see_another_s_repricing_cannot_give_its_numbers_a
     assert drain(three.connection, three.state, now_us=three.now_us + 5) == 3
     assert three.all("SELECT count(*) - count(DISTINCT posting_id) FROM postings") == [(0,)]
     assert verify(three.connection, None) == []
+
+
+@pytest.mark.parametrize(
+    ("waits", "comes", "replaces"),
+    [
+        ("reprice", "reprice", True),
+        ("reprice", "reread", True),
+        ("reprice", "arrival", False),
+        ("reprice", "stale", False),
+        ("reread", "reprice", False),
+        ("reread", "reread", True),
+        ("reread", "arrival", False),
+        ("reread", "stale", False),
+        ("arrival", "reprice", True),
+        ("arrival", "arrival", True),
+        ("arrival", "stale", False),
+        ("stale", "reread", True),
+        ("stale", "arrival", False),
+    ],
+)
+def test_a_call_that_waits_is_left_to_the_run_that_counts_more(
+    three: Books, waits: str, comes: str, *, replaces: bool
+) -> None:
+    """What goes by itself replaces nothing that people asked for, and a repricing no mended reading."""
+    first = wait(three, book(3_000), waits)
+    second = wait(three, book(4_000), comes)
+    assert three.all("SELECT DISTINCT run_no FROM repricings") == [(second if replaces else first,)]
+    # 3 × 110 tokens at 4,000 where two were charged 220,000 each.
+    sums = (3, 440_000, 1_320_000) if replaces else (0, 0, 0)
+    assert three.all(
+        "SELECT calls, before_usd_pico::bigint, after_usd_pico::bigint FROM repricing_runs WHERE run_no = %s", second
+    ) == [sums]
+
+
+def test_the_command_says_what_it_leaves_to_a_waiting_rereading(
+    three: Books, server: Server, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    prices = tmp_path / "prices.yaml"
+    rates = '{provider: openai, model: "m-1*", usd_per_million: {input.text: 0.003, output.text: 0.003}}'
+    prices.write_text(f"prices:\n  - {rates}\n", encoding="utf-8")
+    wait(three, book(4_000), "reread")
+    command = against(server, database, monkeypatch, capsys)
+    status, printed = command("reprice", "--prices", str(prices), "--reason", "a test", "--wait", "0")
+    assert (status, "3 calls wait to be read again and are left to that" in printed) == (1, True), printed
+    assert "has charged them anew" not in printed
+    drain(three.connection, three.state, now_us=three.now_us)
+    assert three.all("SELECT sum(known_cost_usd_pico)::bigint FROM calls") == [(1_320_000,)]
 
 
 def test_only_what_depends_on_prices_changes() -> None:

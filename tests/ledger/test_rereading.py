@@ -212,6 +212,20 @@ def test_a_better_record_that_comes_meanwhile_is_left_alone(three: Books) -> Non
     assert found_none(three)
 
 
+def test_a_mended_reading_that_waits_is_not_lost_to_a_repricing(three: Books) -> None:
+    some = found(three)
+    reading = begin_run(three.connection, reason="r", book_version="b", kind="reread")
+    assert queue(three.connection, some.differs, run_no=reading) == 2
+    same_facts = [
+        replace(one, after=replace(one.before.winner, known_cost_usd_pico=7), again=()) for one in some.differs
+    ]
+    for kind in ("arrival", "stale", "reprice"):
+        run_no = begin_run(three.connection, reason="r", book_version="b", kind=kind)
+        assert queue(three.connection, same_facts, run_no=run_no) == 0
+    assert drain(three.connection, three.state, now_us=three.now_us) == 2
+    assert three.all("SELECT known_cost_usd_pico FROM calls ORDER BY call_id LIMIT 2") == [(RIGHT,), (RIGHT,)]
+
+
 def found_none(books: Books) -> bool:
     read = from_stored(default_context())
     return not [one for one in rereadings(books.connection, Wanted(), read=read, every=False) if one.differs]

@@ -64,13 +64,18 @@ class Edited:
         return queued
 
     def charge(self, context: Context) -> int:
-        """Have every call charged by this book on purpose, as `reprice --prices` does; how many were queued."""
+        """Have every call charged by this book on purpose; how many were queued."""
+        queued = self.ask(context)
+        self.drain()
+        return queued
+
+    def ask(self, context: Context) -> int:
+        """What `reprice --prices` does: queue every call that this book charges otherwise; how many."""
         run_no = repricing.begin_run(self.books.connection, reason="a test", book_version=context.book.version)
         queued = 0
         for some in repricing.differences(self.books.connection, repricing.Wanted(), context):
             repricing.queue(self.books.connection, some, run_no=run_no)
             queued += len(some)
-        self.drain()
         return queued
 
     def drain(self) -> None:
@@ -141,6 +146,16 @@ def test_what_people_had_charged_by_a_book_of_their_own_stays(edited: Edited) ->
     # A record that counts more is a charge of its own.
     edited.arrive(seven, append_at_us=at_us, key=key, response_key="openai/r1")
     assert (edited.queue(), edited.pico_per_token()) == (1, {key: 9})
+
+
+def test_what_waits_for_what_people_asked_for_is_left_to_it(edited: Edited) -> None:
+    seven = edited.edit(7)
+    edited.edit(9)
+    key = edited.arrive(seven, append_at_us=edited.made_at_us[1])
+    rates = tuple(_row(meter, 5) for meter in ("input.text", "output.text"))
+    assert edited.ask(Context(build_book(overlay=Overlay(rows=rates)))) == 1
+    assert (edited.queue(), edited.pico_per_token()) == (0, {key: 5})
+    assert edited.books.all("SELECT kind FROM repricing_runs") == [("reprice",)], "no run without a call"
 
 
 def test_what_was_charged_too_early_by_itself_is_looked_at_again(edited: Edited) -> None:

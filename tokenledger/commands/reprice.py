@@ -8,7 +8,8 @@
 The book is the one in the ledger, or the packaged catalogue where nothing was imported; --prices FILE takes a file's
 instead. Months that are closed are left alone unless --correct-closed approves a correction. Twice changes nothing.
 
-exit status: 0 done; 1 closed months were left alone, or the writer is not done; 2 it could not be done.
+exit status: 0 done; 1 calls were left alone (of closed months, or waiting to be read again), or the writer is not done;
+2 it could not be done.
 """
 
 import argparse
@@ -134,7 +135,7 @@ def _reprice(
     reader: Connection, writer: Connection, *, wanted: Wanted, context: Context, options: argparse.Namespace
 ) -> int:
     sums: dict[Group, Sum] = {}
-    run_no = None
+    run_no, queued, kept = None, 0, 0
     for differs in repricing.differences(reader, wanted, context):
         repricing.add_up(sums, differs)
         chosen = [one for one in differs if options.correct_closed or not one.corrects]
@@ -142,9 +143,15 @@ def _reprice(
             continue
         if run_no is None:
             run_no = repricing.begin_run(writer, reason=options.reason, book_version=context.book.version)
-        repricing.queue(writer, chosen, run_no=run_no)
+        taken = repricing.queue(writer, chosen, run_no=run_no)
+        queued += taken
+        kept += len(chosen) - taken
     show(sums, context.book.version)
-    return finished(writer, run_no, closed=sum(one.closed for one in sums.values()), options=options)
+    if kept:
+        print(f"{kept} calls wait to be read again and are left to that; reprice again once the writer has done it")
+    closed = sum(one.closed for one in sums.values())
+    status = finished(writer, run_no if queued else None, closed=closed, options=options)
+    return _NOT_ALL if kept else status
 
 
 def finished(connection: Connection, run_no: int | None, *, closed: int, options: argparse.Namespace) -> int:
