@@ -43,6 +43,7 @@ def test_usage_comes_last_and_alone_where_it_was_asked_for() -> None:
     assert all(one["usage"] is None for one in events[:-1])
 
 
+LATE = {"id": "call_9", "type": "function", "function": {"name": "late", "arguments": "{}"}}
 CALLS = [
     {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": '{"name":"Ada"}'}},
     {"id": "call_2", "type": "function", "function": {"name": "add", "arguments": "{}"}},
@@ -80,6 +81,77 @@ def test_folding_undoes_replaying(text: str, *, usage_wanted: bool) -> None:
     assert again["choices"][0]["finish_reason"] == "stop"
     assert again.get("usage") == (reply["usage"] if usage_wanted else None)
     assert again["id"] == reply["id"]
+
+
+def call(**function: Any) -> dict[str, Any]:
+    """A delta with one piece of a tool call."""
+    return {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]}
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [event(call(name="f", arguments={"a": 1}))],
+        [event({"tool_calls": [{"index": 0, "function": "f"}]})],
+        [event({"tool_calls": {"0": {}}})],
+        [event({"tool_calls": [{"index": 0, "function": {"name": "f"}}, 3]})],
+        [event({"function_call": "f"})],
+        [event({"content": [{"type": "text", "text": "a"}]}), event({"content": "b"})],
+        [event(choices=5)],
+        [event(choices=["a"])],
+        [event(choices=[{"index": [0], "delta": {"content": "a"}}])],
+        [event(choices=[{"index": "0", "delta": {"content": "a"}}])],
+    ],
+)
+def test_what_cannot_be_put_together_is_no_completion(events: list[bytes]) -> None:
+    assert folded(b"".join([event({"content": ""}), *events, event({}, finish="stop")])) is None
+
+
+def test_a_choice_whose_index_is_null_is_the_first() -> None:
+    pieces = [event({"content": "he"}), event(choices=[{"index": None, "delta": {"content": "llo"}}])]
+    assert msgspec.json.decode(folded(b"".join(pieces)) or b"")["choices"][0]["message"]["content"] == "hello"
+
+
+def test_pieces_of_an_older_function_call_are_put_together() -> None:
+    pieces = [{"name": "f", "arguments": ""}, {"arguments": '{"a":'}, {"arguments": "1}"}]
+    whole = folded(b"".join(event({"function_call": piece}) for piece in pieces))
+    message = msgspec.json.decode(whole or b"")["choices"][0]["message"]
+    assert message["function_call"] == {"name": "f", "arguments": '{"a":1}'}
+
+
+_ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.integers(-(10**30), 10**30) | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(["function", "name", "arguments", "index", "id", "content"]), inner, max_size=3
+        )
+    ),
+    max_leaves=6,
+)
+_DELTAS = st.dictionaries(
+    st.sampled_from(["content", "refusal", "tool_calls", "function_call", "role", "audio"]), _ODD, max_size=3
+)
+_CHOICES = st.lists(
+    st.fixed_dictionaries(
+        {}, optional={"index": st.sampled_from([0, 0, 1, None]) | _ODD, "delta": _DELTAS | _ODD,
+                      "finish_reason": _ODD, "logprobs": _ODD}
+    ),
+    max_size=3,
+)  # fmt: skip
+
+
+@given(st.lists(st.fixed_dictionaries({"choices": _CHOICES | _ODD}, optional={"usage": _ODD, "id": _ODD}), max_size=4))
+def test_whatever_chunks_hold_they_fold_to_a_completion_or_to_nothing(chunks: list[dict[str, Any]]) -> None:
+    whole = folded(b"".join(b"data: " + msgspec.json.encode(chunk) + b"\n\n" for chunk in chunks))
+    if whole is not None:
+        assert isinstance(msgspec.json.decode(whole)["choices"][0]["message"], dict)
+
+
+def test_chunks_that_are_too_deep_only_as_a_whole_fold_to_nothing() -> None:
+    for depth in range(850, 1_000, 3):
+        chunk = b'{"choices":[{"index":0,"delta":{"audio":%b}}]}' % (b"[" * depth + b"]" * depth)
+        folded(b"data: " + chunk + b"\n\n")
 
 
 @given(st.text(), st.lists(st.integers(1, 40)))
@@ -120,10 +192,10 @@ def test_tool_calls_in_pieces_are_put_together() -> None:
         {"tool_calls": [{"index": 0, "function": {"arguments": '{"na'}}]},
         {"tool_calls": [{"index": 0, "function": {"arguments": 'me":"Ada"}'}}]},
         {"tool_calls": [{"index": 1, "id": "call_2", "function": {"name": "add", "arguments": "{}"}}]},
-        {"tool_calls": [{"index": 9, "id": "call_9", "function": {"name": "lost"}}, 3]},
+        {"tool_calls": [{"index": 9} | LATE]},
     ]
     found = msgspec.json.decode(folded(b"".join(map(event, pieces)) + event({}, finish="tool_calls")) or b"")
-    assert found["choices"][0]["message"] == {"role": "assistant", "content": None, "tool_calls": CALLS}
+    assert found["choices"][0]["message"] == {"role": "assistant", "content": None, "tool_calls": [*CALLS, LATE]}
 
 
 def test_log_probabilities_and_reasoning_are_put_together() -> None:
