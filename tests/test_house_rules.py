@@ -113,6 +113,7 @@ CATCH_ALL = {
     "ledger/writing.py": "rolls back and raises again",
     "serving/cache/store.py": "rolls back and raises again",
     "serving/gateway/app.py": "answers 500 and logs why",
+    "serving/gateway/defects.py": "a defect of ours costs one record its facts; the accounts go on",
     "serving/gateway/routing.py": "a defect of the router costs its judgement, not the request",
     "ledger/database.py": "closes the connection and raises again",
 }

@@ -39,6 +39,12 @@ REFRESHED: Final = Gauge(
     "tokenledger_gateway_refreshed_timestamp_seconds", "When keys, budgets and spending were last seen, Unix time"
 )
 
+NOT_UNDERSTOOD: Final = Counter(
+    "tokenledger_gateway_not_understood_total",
+    "Times a defect of ours kept a reply from being read, and its record goes without",
+    ["place", "type"],
+)
+
 CAPTURED: Final = Counter(
     "tokenledger_gateway_captured_texts_total",
     "Answers of tenants that allow it, by what became of their texts",

@@ -10,6 +10,7 @@ from serving.gateway import metrics
 from serving.gateway.capturing import Kept
 from serving.gateway.connection import Exchange
 from serving.gateway.deadlines import NEVER, now_s
+from serving.gateway.defects import survived
 from serving.gateway.fleet import Deployment, Server
 from serving.gateway.records import Accounting, Intent, Outcome
 from serving.gateway.replies import Facts
@@ -119,7 +120,7 @@ class Attempt:
             Outcome(
                 event_id=self.intent.event_id,
                 http_status=(exchange.status or None) if exchange is not None else None,
-                reply=facts.encoded() if facts is not None else None,
+                reply=survived("reply", facts.encoded) if facts is not None else None,
                 first_token_at_us=times[0] if times else None,
                 ended_at_us=ended_at_us,
                 token_times_us=times,

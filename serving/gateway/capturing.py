@@ -15,6 +15,7 @@ from ledger.lake.consent import Consent, ConsentFile
 from ledger.observing import logger
 from serving.gateway.account_metrics import CAPTURED
 from serving.gateway.configuration import Capture
+from serving.gateway.defects import survived
 from serving.gateway.folding import folded
 from serving.gateway.records import TextsAt
 from serving.gateway.requests import Members
@@ -157,10 +158,13 @@ class Kept:
 
     def whole(self, reply: bytes) -> None:
         """A whole reply."""
-        self.at = self._capturing.keep(self._members, reply)
+        self.at = survived("texts", lambda: self._capturing.keep(self._members, reply))
 
     def streamed(self, raw: list[bytes] | None) -> None:
         """A stream, as it came; None for one that was too long to be held."""
+        survived("texts", lambda: self._streamed(raw))
+
+    def _streamed(self, raw: list[bytes] | None) -> None:
         reply = folded(b"".join(raw)) if raw is not None else None
         if reply is not None:
             self.whole(reply)

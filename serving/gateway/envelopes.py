@@ -19,6 +19,8 @@ from tokenledger.records.decision import RouteDecision
 
 ORPHANED: Final = "gateway_ended"
 """`error_type` of an attempt whose gateway ended before it: nothing is known of what the upstream did."""
+NOT_UNDERSTOOD: Final = "outcome_not_understood"
+"""`error_type` of an attempt that came to its end with a reply nobody could read."""
 
 _encode: Final = msgspec.json.Encoder().encode
 

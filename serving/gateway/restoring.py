@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from serving.gateway import epochs
+from serving.gateway.defects import survived
 from serving.gateway.envelopes import event_key, raw_event
 from serving.gateway.records import Intent, Outcome
 from serving.gateway.tailing import Tail
@@ -62,6 +63,6 @@ def _of_epoch(folder: Path, context: Context) -> Iterator[Attempt]:
 
 
 def _cost(intent: Intent, outcome: Outcome, *, epoch: str, context: Context) -> int:
-    priced = process(raw_event(intent, outcome, epoch=epoch), context)
+    priced = survived("restored", lambda: process(raw_event(intent, outcome, epoch=epoch), context))
     known = priced.cost_usd_pico if isinstance(priced, PricedCall) else None
     return intent.reserved_usd_pico if known is None else known

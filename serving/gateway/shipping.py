@@ -15,17 +15,19 @@ import msgspec
 from serving.gateway import capturing, epochs
 from serving.gateway.capturing import Texts
 from serving.gateway.cursors import Cursor, CursorFile
-from serving.gateway.envelopes import orphaned, raw_event
+from serving.gateway.defects import survived
+from serving.gateway.envelopes import NOT_UNDERSTOOD, orphaned, raw_event
 from serving.gateway.records import Intent, Outcome
+from serving.gateway.replies import Members
 from serving.gateway.tailing import Place, Tail
 from serving.gateway.unsynced import left
 from tokenledger.process import default_context, process
-from tokenledger.records import RawEvent, Rejected
+from tokenledger.records import PricedCall, RawEvent
 
 SAVE_EVERY_S: Final = 1.0
 _NOT_AGAIN: Final = frozenset({"usage"})
 
-_plain: Final = msgspec.json.Decoder(dict[str, object])
+_members: Final = msgspec.json.Decoder(Members)
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -69,7 +71,8 @@ class EpochShipper:
         found = [shipment for one in self._tail.read() for shipment in self._shipments(one)]
         if not found and self._lock is not None:
             found = [shipment for one in left(self.folder) for shipment in self._shipments(one)]
-            found += [Shipment("closing", self._raw(intent, orphaned(intent))) for intent in self._open.values()]
+            closings = [self._raw(intent, orphaned(intent)) for intent in self._open.values()]
+            found += [Shipment("closing", raw) for raw in closings if raw is not None]
             self._open.clear()
             self._ended_s = time.monotonic()
         return found
@@ -77,21 +80,23 @@ class EpochShipper:
     def _shipments(self, one: Intent | Outcome) -> Iterator[Shipment]:
         if isinstance(one, Intent):
             self._open[one.event_id] = one
-            yield Shipment("intent", self._raw(one, None))
+            if (begun := self._raw(one, None)) is not None:
+                yield Shipment("intent", begun)
             return
         intent = self._open.pop(one.event_id, None)
         if intent is None:
             return  # written twice when a segment failed, or its intent never reached the disk
-        raw = self._raw(intent, one, texts=self._texts(one))
-        yield Shipment("outcome", raw)
-        if isinstance(process(raw, default_context()), Rejected):
+        raw = self._raw(intent, one, texts=self._texts(one)) or self._raw(intent, one)
+        if raw is not None:
+            yield Shipment("outcome", raw)
+        if raw is None or not _is_understood(raw):
             yield from self._understandable(intent, one)
 
     def _understandable(self, intent: Intent, outcome: Outcome) -> Iterator[Shipment]:
         """The call came to its end, though its record will be rejected: one without what contradicts itself ends it."""
         for plainer in _plainer(outcome):
             raw = self._raw(intent, plainer)
-            if not isinstance(process(raw, default_context()), Rejected):
+            if raw is not None and _is_understood(raw):
                 yield Shipment("plainer", raw)
                 return
 
@@ -101,9 +106,12 @@ class EpochShipper:
         self._texts_file = max(self._texts_file, outcome.texts.file)
         return capturing.read(self.folder, outcome.texts)
 
-    def _raw(self, intent: Intent, outcome: Outcome | None, *, texts: Texts | None = None) -> RawEvent:
+    def _raw(self, intent: Intent, outcome: Outcome | None, *, texts: Texts | None = None) -> RawEvent | None:
+        """The record; None where none can be made."""
+        raw = survived("shipped", lambda: raw_event(intent, outcome, epoch=self.folder.name, texts=texts))
+        if raw is None:
+            return None
         self._sequence += 1
-        raw = raw_event(intent, outcome, epoch=self.folder.name, texts=texts)
         raw.headers["ce_sequence"] = str(self._sequence).encode()
         raw.headers["ce_epoch"] = self.folder.name.encode()
         return raw
@@ -153,15 +161,20 @@ class EpochShipper:
             os.close(self._lock)
 
 
+def _is_understood(raw: RawEvent) -> bool:
+    """Whether the ledger will have a call of it."""
+    return isinstance(survived("shipped", lambda: process(raw, default_context())), PricedCall)
+
+
 def _plainer(outcome: Outcome) -> Iterator[Outcome]:
     """The same with less and less in it; the last is always understood."""
     timeless = msgspec.structs.replace(outcome, timings_us={}, token_times_us=(), first_token_at_us=None)
     yield timeless
     if outcome.reply is not None:
         try:
-            reply = _plain.decode(outcome.reply)
-        except msgspec.MsgspecError:
+            reply = _members.decode(outcome.reply)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             reply = {}
         kept = {name: value for name, value in reply.items() if name not in _NOT_AGAIN}
         yield msgspec.structs.replace(timeless, reply=msgspec.Raw(_encode(kept)), output_chunks=0)
-    yield Outcome(event_id=outcome.event_id, aborted=True, error_type="outcome_not_understood")
+    yield Outcome(event_id=outcome.event_id, aborted=True, error_type=NOT_UNDERSTOOD)

@@ -11,10 +11,13 @@ from typing import Final, NamedTuple
 import msgspec
 
 from serving.gateway import epochs
+from serving.gateway.defects import survived
+from serving.gateway.envelopes import NOT_UNDERSTOOD
 from serving.gateway.frames import INTENT, MAX_FRAME_BYTES, OUTCOME, Frame, frames
 from serving.gateway.records import Intent, Outcome
 
 _READ_BYTES: Final = 1024 * 1024
+_BEGINNING: Final = b'{"event_id":"'
 
 _intent: Final = msgspec.json.Decoder(Intent)
 # The decoder knows raw JSON, but not raw JSON or null; where there is no reply, the field is not written.
@@ -97,7 +100,17 @@ def _decoded(frame: Frame) -> Intent | Outcome | None:
 
 
 def stored(payload: bytes) -> Outcome:
-    """An outcome as it lies in its frame."""
+    """An outcome as it lies in its frame; one that cannot be read, as an attempt that came to its end."""
+    return survived("stored", lambda: _whole(payload)) or _bare(payload)
+
+
+def _bare(payload: bytes) -> Outcome:
+    """Its id alone, which every outcome begins with."""
+    event_id = payload.removeprefix(_BEGINNING).partition(b'"')[0].decode("ascii", "replace")
+    return Outcome(event_id=event_id, aborted=True, error_type=NOT_UNDERSTOOD)
+
+
+def _whole(payload: bytes) -> Outcome:
     fields = msgspec.structs.asdict(_outcome.decode(payload))
     # A copy: a piece of the frame would keep the whole of it in memory.
     reply = bytes(fields.pop("reply"))
