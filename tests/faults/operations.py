@@ -76,7 +76,9 @@ def _succeeding(drive: Drive, *arguments: str, allowed: tuple[int, ...] = (0,)) 
     if said.status not in allowed:
         message = f"{' '.join(arguments)}: status {said.status}: {said.text[-300:]}"
         raise RetryError(message)
-    return said.text.splitlines()[-1] if said.text else "done"
+    # librdkafka logs into the same pipe.
+    lines = [line for line in said.text.splitlines() if not line.startswith("%")]
+    return lines[-1] if lines else "done"
 
 
 def edit_price(drive: Drive) -> str:
