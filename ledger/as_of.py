@@ -67,7 +67,7 @@ WITH caused AS (
         END || CASE WHEN charge_class = 'correction' THEN ', correction' ELSE '' END AS cause
     FROM postings
     LEFT JOIN run_batches USING (posted_at_us)
-    LEFT JOIN repricing_runs USING (run_no)
+    LEFT JOIN run_kinds() USING (run_no)
     WHERE posted_at_us > %(since)s AND posted_at_us <= %(until)s
 )
 SELECT {groups}, cause, sum(calls)::bigint, sum(incomplete_calls)::bigint, sum(amount_usd_pico)::numeric(38, 0)

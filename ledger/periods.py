@@ -88,7 +88,7 @@ _CORRECTIONS: Final = """
         JOIN postings ON posted_at_us > closed_at_us AND charged_at_us >= starts_us AND charged_at_us < ends_us
         JOIN dimensions USING (dim_no)
         LEFT JOIN run_batches USING (posted_at_us)
-        LEFT JOIN repricing_runs USING (run_no)
+        LEFT JOIN run_kinds() USING (run_no)
         WHERE dimensions.tenant_id = period.tenant_id
     )
     SELECT what, is_approved, sum(calls)::bigint, sum(incomplete_calls)::bigint,

@@ -6,10 +6,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from ledger.as_of import changes
 from ledger.database import Connection, TooPowerfulError, connect
 from ledger.private_postgres import Server
 from tests.ledger.books import Books
-from tests.ledger.samples import call, priced
+from tests.ledger.samples import NOW_US, call, priced
 
 _VISIBLE = (
     "calls", "postings", "lines", "rates", "dimensions", "rollups", "cost_daily", "cost_by_feature", "cost_by_meter",
@@ -80,6 +81,39 @@ def test_an_analyst_sees_the_tenants_granted_to_the_login(
         assert _count(some, relation) * 2 == whole > 0
     with connect(server.settings(database, user="analyst"), application="test") as every:
         assert _count(every, relation) == whole
+
+
+@pytest.fixture
+def run_of_acme(server: Server, database: str, filled: Books) -> Books:
+    """A price changed and a run was made for tenant acme; a batch of it charged a call of umbrella too."""
+    with connect(server.settings(database, user="keeper"), application="test") as keeper:
+        keeper.execute("INSERT INTO price_changes (made_at_us, action, reason) VALUES (1, 'add', 'acme gets half off')")
+    write = filled.connection.execute
+    write(
+        "INSERT INTO repricing_runs (reason, book_version, calls, before_usd_pico, after_usd_pico, kind) "
+        "VALUES ('acme gets half off', 'book-2', 7, 700, 350, 'reread')"
+    )
+    write("INSERT INTO run_batches (posted_at_us, run_no) SELECT posted_at_us, 1 FROM batches")
+    return filled
+
+
+@pytest.mark.parametrize("table", ["repricing_runs", "price_changes"])
+def test_why_and_for_how_much_is_read_by_who_sees_every_tenant(
+    server: Server, database: str, run_of_acme: Books, person: str, table: str
+) -> None:
+    assert _count(run_of_acme.connection, table) == 1
+    readers = {"repricing_runs": ("keeper", "watcher"), "price_changes": ("keeper", "pricing")}
+    for role, rows in ((person, 0), ("analyst", 1), *((role, 1) for role in readers[table])):
+        with connect(server.settings(database, user=role), application="test") as reader:
+            assert (role, _count(reader, table)) == (role, rows)
+
+
+@pytest.mark.usefixtures("run_of_acme")
+def test_costs_that_a_run_changed_name_it_to_every_analyst(server: Server, database: str, person: str) -> None:
+    for login, calls in ((person, 1), ("analyst", 2)):
+        with connect(server.settings(database, user=login), application="test") as reader:
+            [found] = changes(reader, by=("provider",), since_us=0, until_us=2 * NOW_US)
+            assert (found.cause, found.calls) == ("reread run 1", calls)
 
 
 @pytest.mark.parametrize("role", ["app", "analyst"])
