@@ -9,6 +9,7 @@ from ledger import amending, store
 from ledger.ahead import Ahead
 from ledger.amending import Amended, Amendment, Existing
 from ledger.calls import CallPacker
+from ledger.charging import charged_at_us
 from ledger.copying import CHARGE, Why
 from ledger.database import Connection
 from ledger.drafting import Draft, draft, record_keys
@@ -55,7 +56,7 @@ class Repricing(msgspec.Struct, frozen=True, kw_only=True):
     charged_at_us: int
     """When it is charged, µs UTC."""
     corrects: bool
-    """Whether its month is closed."""
+    """Whether a change of a closed month is approved."""
     priced: PricedCall
     """The same facts by the new book."""
     again: dict[str, PricedCall] | None = None
@@ -288,10 +289,9 @@ class Batch(Generic[S]):
         for call in store.existing(self.connection, hints, writing=True):
             one = by_id[call.charged.call_id]
             if one.again is None:
-                why = Why("reprice", corrects=one.corrects)
-                self._replace(call, one.priced, id_reuse=call.id_reuse, why=why)
+                self._replace(call, one.priced, id_reuse=call.id_reuse, why=Why("reprice"))
             else:
-                self._reread(call, one.again, why=Why("reread", corrects=one.corrects))
+                self._reread(call, one.again, corrects=one.corrects)
         self._flush()
 
     def _replace(self, call: Existing, winner: PricedCall, *, id_reuse: bool, why: Why = CHARGE) -> Charged:
@@ -301,10 +301,13 @@ class Batch(Generic[S]):
         charge = self.poster.charge(winner, id_reuse=id_reuse, call_id=call.charged.call_id, why=why)
         return self._charge(charge)
 
-    def _reread(self, call: Existing, again: dict[str, PricedCall], *, why: Why) -> None:
+    def _reread(self, call: Existing, again: dict[str, PricedCall], *, corrects: bool) -> None:
         amended = amending.read_again(call, again)
         [amendment] = amended.amendments
-        charged = self._place(amendment, why=why)
+        winner = amendment.winner
+        if not corrects and self.state.closed.holds(winner.call.tenant_id, charged_at_us(winner)):
+            return  # The month it would come to stand in was closed meanwhile: nobody approved its correction.
+        charged = self._place(amendment, why=Why("reread"))
         self._count(amended)
         if charged.charged_at_us != call.charged.charged_at_us:
             self._lead_on(amendment, charged)

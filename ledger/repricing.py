@@ -92,7 +92,7 @@ class Differs(msgspec.Struct, frozen=True, kw_only=True):
     after: PricedCall
     """By the other book; in a rereading the winner as it was read again."""
     corrects: bool
-    """Whether its month is closed."""
+    """Whether its month is closed, or the one it comes to stand in."""
     again: tuple[tuple[str, PricedCall], ...] = ()
     """In a rereading every record that was read again, with the fingerprint it had."""
 

@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 
 from ledger import amending, store
 from ledger.amending import Existing
+from ledger.charging import charged_at_us
 from ledger.closed import Closed, read_closed
 from ledger.database import Connection
 from ledger.fetching import Fetcher, Place
@@ -106,16 +107,18 @@ def _found(calls: Sequence[Existing], read: Read, *, closed: Closed) -> Found:
                 found.refused[one.reason.value] += 1
             else:
                 found.unreadable[record.call.usage_reading] += 1
-        _sort_out(found, call, again=again, corrects=is_closed(closed, call))
+        _sort_out(found, call, again=again, closed=closed)
     return found
 
 
-def _sort_out(found: Found, call: Existing, *, again: Mapping[str, PricedCall], corrects: bool) -> None:
+def _sort_out(found: Found, call: Existing, *, again: Mapping[str, PricedCall], closed: Closed) -> None:
     changed = {fingerprint: one for fingerprint, one in again.items() if fingerprint != one.fingerprint}
     if changed:
         [amendment] = amending.read_again(call, dict(again)).amendments
-        pairs = tuple(again.items())
-        found.differs.append(Differs(before=call, after=amendment.winner, corrects=corrects, again=pairs))
+        after, pairs = amendment.winner, tuple(again.items())
+        # Another record may count afterwards, and stand in another month: what it is charged to changes as well.
+        corrects = is_closed(closed, call) or closed.holds(after.call.tenant_id, charged_at_us(after))
+        found.differs.append(Differs(before=call, after=after, corrects=corrects, again=pairs))
     elif call.winner.fingerprint in again and call.winner.call.reading_version < reading_version(
         call.winner.call.usage_reading
     ):

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+import psycopg
 import pytest
 from msgspec.structs import replace
 
@@ -21,6 +22,7 @@ from tokenledger.records.versions import READING_VERSIONS
 pytestmark = pytest.mark.slow
 
 AT_US = 1_760_000_000_000_000
+NOVEMBER_US = 1_761_955_200_000_000  # 2025-11-01T00:00:00Z
 BODY = (
     b'{"provider": "openai", "started_at_us": %d, "feature": "%s", "response": {"id": "r%d",'
     b' "object": "chat.completion", "model": "gpt-4o-2024-08-06", "choices": [],'
@@ -31,13 +33,15 @@ BODY = (
 RIGHT, WRONG = 3_750_000_000, 5_250_000_000
 
 
-def record(number: int, *, offset: int, feature: str = "chat", tenant: bytes = b"acme") -> PricedCall:
+def record(
+    number: int, *, offset: int, feature: str = "chat", tenant: bytes = b"acme", at_us: int = AT_US
+) -> PricedCall:
     """A call as today's code reads it."""
     headers = {"ce_id": f"e{offset}".encode(), "ce_source": b"/app", "ce_tenantid": tenant}
     made = process(
         RawEvent(
-            value=BODY % (AT_US, feature.encode(), number), headers=headers, topic="llm.raw.v1", offset=offset,
-            append_at_us=AT_US + 1_000_000,
+            value=BODY % (at_us, feature.encode(), number), headers=headers, topic="llm.raw.v1", offset=offset,
+            append_at_us=at_us + 1_000_000,
         ),
         default_context(),
     )  # fmt: skip
@@ -224,6 +228,53 @@ def test_a_mended_reading_that_waits_is_not_lost_to_a_repricing(three: Books) ->
         assert queue(three.connection, same_facts, run_no=run_no) == 0
     assert drain(three.connection, three.state, now_us=three.now_us) == 2
     assert three.all("SELECT known_cost_usd_pico FROM calls ORDER BY call_id LIMIT 2") == [(RIGHT,), (RIGHT,)]
+
+
+@pytest.fixture
+def across(books: Books) -> Books:
+    """A call that was misread, two minutes after a record of it that says more and was made the month before."""
+    right = record(1, offset=1, at_us=NOVEMBER_US - 60_000_000)
+    usage = {"prompt_tokens": 1000, "completion_tokens": 250, "total_tokens": 1250}
+    usage |= {"prompt_tokens_details": {"cached_tokens": 600}}
+    call = replace(right.call, raw_usage=usage, usage={**right.call.usage, "output.text": 250}, output_tokens=250)
+    facts = fingerprint(call)
+    says_more = replace(right, call=call, fingerprint=facts, rank=rank(call, facts))
+    books.write(old(misread(record(1, offset=0, at_us=NOVEMBER_US + 60_000_000))), old(says_more))
+    books.now_us = NOVEMBER_US + 3_600_000_000
+    return books
+
+
+def close_october(books: Books) -> None:
+    with psycopg.connect(books.connection.info.dsn, user="postgres", autocommit=True) as admin:
+        admin.execute(
+            "INSERT INTO periods (tenant_id, month, closed_at_us, time_zone, starts_us, ends_us) "
+            "VALUES ('acme', '2025-10-01', 1, 'UTC', %s, %s)",
+            (NOVEMBER_US - 31 * 86_400_000_000, NOVEMBER_US),
+        )
+
+
+def test_a_record_of_a_closed_month_that_would_count_now_needs_an_approval(across: Books) -> None:
+    [one] = found(across).differs
+    assert (one.corrects, one.after.call.started_at_us < NOVEMBER_US) == (False, True)
+    close_october(across)
+    [one] = found(across).differs
+    assert one.corrects
+    reread(across)
+    assert across.all("SELECT charged_at_us < %s FROM calls", NOVEMBER_US) == [(True,)], "it was approved"
+    assert across.all("SELECT cause::text, charge_class::text FROM postings ORDER BY posting_id") == [
+        ("charge", None), ("reversal", None), ("correction", "correction")
+    ]  # fmt: skip
+    assert verify(across.connection, None) == []
+
+
+def test_a_month_that_is_closed_while_a_rereading_waits_gets_no_call_of_another(across: Books) -> None:
+    some = found(across)
+    queue(across.connection, some.differs, run_no=begin_run(across.connection, reason="r", book_version="b"))
+    close_october(across)
+    assert drain(across.connection, across.state, now_us=across.now_us) == 1
+    assert across.all("SELECT charged_at_us < %s FROM calls", NOVEMBER_US) == [(False,)]
+    assert across.all("SELECT count(*) FROM postings") == [(1,)]
+    assert verify(across.connection, None) == []
 
 
 def found_none(books: Books) -> bool:
