@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+T = TypeVar("T")
 Members = dict[str, Raw]
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -38,7 +39,7 @@ class _Delta(msgspec.Struct, gc=False):
 
 
 class _Choice(msgspec.Struct, gc=False):
-    index: int = 0
+    index: int | None = None
     finish_reason: str | None = None
     usage: Raw | UnsetType = UNSET
     delta: _Delta | None = None
@@ -77,7 +78,7 @@ class Chunk(_Head, gc=False):
 
 
 class _Message(msgspec.Struct, gc=False):
-    index: int = 0
+    index: int | None = None
     finish_reason: str | None = None
     usage: Raw | UnsetType = UNSET
 
@@ -97,6 +98,9 @@ _chunk: Final = msgspec.json.Decoder(Chunk)
 _reply: Final = msgspec.json.Decoder(_Reply)
 _error: Final = msgspec.json.Decoder(_Error)
 _members: Final = msgspec.json.Decoder(Members)
+_text: Final = msgspec.json.Decoder(str)
+_each: Final = msgspec.json.Decoder(list[Raw])
+_choice: Final = msgspec.json.Decoder(_Choice)
 
 _RAW: Final = ("created", "usage", "x_groq", "timings", "time_info", "metrics")
 _TEXTS: Final = ("id", "object", "model", "provider", "service_tier", "system_fingerprint")
@@ -109,6 +113,32 @@ def chunk_of(data: bytes) -> Chunk | None:
     """A chunk, or None for what is none."""
     try:
         return _chunk.decode(data)
+    except msgspec.ValidationError:
+        return _mended(data)
+    except _WRONG:
+        return None
+
+
+def _mended(data: bytes) -> Chunk | None:
+    """A chunk some of whose fields have types nobody expects: without these."""
+    try:
+        members = _members.decode(data)
+        chunk = Chunk(**{name: members[name] for name in (*_RAW, "error") if name in members})  # type: ignore[arg-type]
+        for name in _TEXTS:
+            if name in members:
+                setattr(chunk, name, _decoded(_text, members[name]))
+    except _WRONG:
+        return None
+    if "choices" in members and bytes(members["choices"]) not in _EMPTY:
+        choices = _decoded(_each, members["choices"]) or ()
+        # One that cannot be read is one all the same: the caller is to see the event.
+        chunk.choices = [_decoded(_choice, one) or _Choice() for one in choices] or [_Choice()]
+    return chunk
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], value: Raw) -> T | None:
+    try:
+        return decoder.decode(value)
     except _WRONG:
         return None
 
@@ -157,8 +187,9 @@ class Facts:
         """Add what a chunk or a reply says."""
         self._take_head(chunk)
         for choice in chunk.choices or ():
-            if choice.finish_reason or choice.index not in self.finishes:
-                self.finishes[choice.index] = choice.finish_reason
+            index = choice.index or 0
+            if choice.finish_reason or index not in self.finishes:
+                self.finishes[index] = choice.finish_reason
             if choice.usage is not UNSET and _says(choice.usage) and bytes(choice.usage)[:1] == b"{":
                 self._choice_usage = Raw(bytes(choice.usage))
 

@@ -91,7 +91,8 @@ def test_a_number_no_float_holds_does_not_keep_a_stream_without_usage_from_its_e
     stream.feed(chunk, 1)
     told = outcome(reply=stream.facts.encoded(), output_chunks=stream.chunks)
     texts = Texts({"messages": msgspec.Raw(b"[]")}, []) if with_texts else None
-    value = msgspec.json.decode(raw_event(intent(), told, epoch="e", texts=texts).value, type=dict[str, msgspec.Raw])
+    record = raw_event(intent(), told, epoch="e", texts=texts).value or b""
+    value = msgspec.json.decode(record, type=dict[str, msgspec.Raw])
     assert b'"completion_tokens":1' in bytes(value["response"])
     assert created.encode() in bytes(value["response"]), "it is told as it came"
 
@@ -101,3 +102,33 @@ def test_a_reply_with_a_field_of_another_type_and_such_a_number_is_still_an_answ
     facts = facts_of(msgspec.json.encode(odd).replace(b'"created":0', b'"created":1e400'))
     assert facts is not None
     assert facts.has_usage
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"id": 7},
+        {"system_fingerprint": {}},
+        {"choices": 5},
+        {"choices": [{"index": None, "delta": {}, "finish_reason": "stop"}]},
+        {"choices": [{"index": [0], "delta": {}}, {"index": 0, "delta": {}, "finish_reason": "stop"}]},
+        {"choices": ["a"]},
+    ],
+)
+def test_a_field_of_another_type_does_not_hide_the_usage_beside_it(odd: dict[str, Any]) -> None:
+    call = estimated_or_not(event({}, finish="stop", **({"usage": COUNTED} | odd))).call
+    assert (call.usage_source, call.input_tokens, call.response_id) == ("reported", 700, "chatcmpl-2")
+
+
+def test_an_event_that_cannot_be_read_wholly_is_shown_without_its_usage() -> None:
+    odd = event(choices=[{"index": [0], "delta": {"content": "x"}}], usage=COUNTED)
+    shown = Stream(usage_wanted=False).feed(odd, 1)
+    assert b'"content":"x"' in shown
+    assert b'"usage"' not in shown
+
+
+@pytest.mark.parametrize("data", [b"[1]", b"3", b'"a"', b"null", b'{"id":7,"usage":{"a":"\xff"', b"[" * 2_000])
+def test_what_is_no_chunk_goes_on_unread(data: bytes) -> None:
+    stream = Stream(usage_wanted=False)
+    assert stream.feed(b"data: " + data + b"\n\n", 1) == b"data: " + data + b"\n\n"
+    assert stream.facts.encoded() is None
