@@ -225,10 +225,12 @@ def sums(
     connection: Connection, tenant_id: str, month: str, *, since_us: int = -1, until_us: int = _ENDLESS_US
 ) -> Sums:
     """What a month comes to by everything posted after one instant and up to another."""
-    return _sums_in(connection, tenant_id, span_of(connection, tenant_id, month), since_us=since_us, until_us=until_us)
+    return _sums_in(
+        connection, tenant_id, span=span_of(connection, tenant_id, month), since_us=since_us, until_us=until_us
+    )
 
 
-def _sums_in(connection: Connection, tenant_id: str, span: Span, *, since_us: int, until_us: int) -> Sums:
+def _sums_in(connection: Connection, tenant_id: str, *, span: Span, since_us: int, until_us: int) -> Sums:
     bound = {
         "tenant": tenant_id, "since": since_us, "until": until_us, "starts": span.starts_us, "ends": span.ends_us,
     }  # fmt: skip
@@ -256,13 +258,13 @@ def close(connection: Connection, tenant_id: str, month: str, *, reason: str, no
         raise PeriodError(f"{month} of {tenant_id} is not over before {over:%Y-%m-%d %H:%M %Z} ({span.time_zone})")
     # Nearly all of it is added up before the writer has to wait.
     before_us = _newest(connection)
-    before = _sums_in(connection, tenant_id, span, since_us=-1, until_us=before_us)
+    before = _sums_in(connection, tenant_id, span=span, since_us=-1, until_us=before_us)
     with connection.transaction():
         connection.execute(LOCK)
         if span_of(connection, tenant_id, month) != span:
             raise PeriodError(f"{month} of {tenant_id} began or ended elsewhere a moment ago; close it again")
         newest_us = _newest(connection)
-        found = before + _sums_in(connection, tenant_id, span, since_us=before_us, until_us=newest_us)
+        found = before + _sums_in(connection, tenant_id, span=span, since_us=before_us, until_us=newest_us)
         values = (tenant_id, first, newest_us, *msgspec.structs.astuple(found), reason, *span)
         if connection.execute(_CLOSE, values).rowcount != 1:
             raise PeriodError(f"{month} of {tenant_id} is closed already; later truth is posted beside it")
@@ -295,15 +297,15 @@ def corrections(connection: Connection, tenant_id: str, month: str) -> list[Corr
     row = connection.execute(_CLOSED_AT, (tenant_id, _first(month))).fetchone()
     if row is not None:
         refuse_dropped(connection, row[0])
-    return _kept_corrections(connection, tenant_id, month)
+    return _kept_corrections(connection, tenant_id, month=month)
 
 
-def awaiting(connection: Connection, tenant_id: str, month: str) -> list[Correction]:
+def awaiting(connection: Connection, tenant_id: str, *, month: str) -> list[Correction]:
     """Corrections of a closed month that nobody approved; no month of the books goes that holds one."""
-    return [one for one in _kept_corrections(connection, tenant_id, month) if not one.is_approved]
+    return [one for one in _kept_corrections(connection, tenant_id, month=month) if not one.is_approved]
 
 
-def _kept_corrections(connection: Connection, tenant_id: str, month: str) -> list[Correction]:
+def _kept_corrections(connection: Connection, tenant_id: str, *, month: str) -> list[Correction]:
     rows = connection.execute(_CORRECTIONS, {"tenant": tenant_id, "first": _first(month)})
     return [
         Correction(
@@ -319,7 +321,7 @@ def approve(connection: Connection, tenant_id: str, month: str, *, reason: str) 
     with connection.transaction():
         connection.execute(LOCK)
         newest_us = _newest(connection)
-        found = awaiting(connection, tenant_id, month)
+        found = awaiting(connection, tenant_id, month=month)
         if not found:
             raise PeriodError(f"{month} of {tenant_id}: no correction awaits approval")
         total = sum((one.sums for one in found), Sums(0, 0, 0))

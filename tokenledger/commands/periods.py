@@ -118,7 +118,7 @@ def _since(connection: Connection, period: Period) -> tuple[list[Correction], bo
     try:
         return corrections(connection, period.tenant_id, period.month), True
     except ValueError:
-        return awaiting(connection, period.tenant_id, period.month), False
+        return awaiting(connection, period.tenant_id, month=period.month), False
 
 
 def _late(connection: Connection, _options: argparse.Namespace) -> int:
