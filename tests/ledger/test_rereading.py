@@ -234,8 +234,7 @@ def test_a_mended_reading_that_waits_is_not_lost_to_a_repricing(three: Books) ->
 def across(books: Books) -> Books:
     """A call that was misread, two minutes after a record of it that says more and was made the month before."""
     right = record(1, offset=1, at_us=NOVEMBER_US - 60_000_000)
-    usage = {"prompt_tokens": 1000, "completion_tokens": 250, "total_tokens": 1250}
-    usage |= {"prompt_tokens_details": {"cached_tokens": 600}}
+    usage = {"prompt_tokens": 1000, "completion_tokens": 250, "prompt_tokens_details": {"cached_tokens": 600}}
     call = replace(right.call, raw_usage=usage, usage={**right.call.usage, "output.text": 250}, output_tokens=250)
     facts = fingerprint(call)
     says_more = replace(right, call=call, fingerprint=facts, rank=rank(call, facts))
