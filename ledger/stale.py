@@ -22,17 +22,21 @@ from tokenledger.process import Context
 REASON: Final = "priced by an older book than was known"
 _READ_AT_ONCE: Final = 1_000
 _MOST_CHANGES: Final = 10_000
-# Of a call that is no more, and of what was superseded, the charges stay among the postings. Each is looked up by its
-# key: LIMIT keeps it from being made a join with all calls there are.
+# Of a call that is no more, and of what was superseded, the charges stay among the postings. Which of them stand is
+# looked up by key, one by one, and only of those by another book: hence MATERIALIZED, and LIMIT.
 _FIND: Final = """
+    WITH charges AS MATERIALIZED (
+        SELECT subject_id, charged_at_us, posting_id, posted_at_us
+        FROM postings JOIN book_versions USING (book_no)
+        WHERE posted_at_us >= %s AND subject_kind = 'call' AND calls > 0 AND book_version <> %s
+    )
     SELECT subject_id, charged_at_us
-    FROM postings p JOIN book_versions USING (book_no)
+    FROM charges p
     CROSS JOIN LATERAL (
         SELECT FROM calls c
         WHERE c.call_id = p.subject_id AND c.charged_at_us = p.charged_at_us AND c.posting_id = p.posting_id LIMIT 1
     ) AS standing
-    WHERE posted_at_us >= %s AND subject_kind = 'call' AND calls > 0 AND book_version <> %s
-        AND NOT EXISTS (
+    WHERE NOT EXISTS (
             SELECT FROM run_batches b JOIN repricing_runs USING (run_no)
             WHERE b.posted_at_us = p.posted_at_us AND kind IN ('reprice', 'reread'))
         AND NOT EXISTS (SELECT FROM repricings r WHERE r.call_id = p.subject_id)
