@@ -115,8 +115,8 @@ class Change(Standing, frozen=True, kw_only=True):
 
     cause: str
     """`new call`; `late call`, made before the first instant; `superseded`, by a record that counts more;
-    `reprice run 3`, `reread run 4`, `arrival run 5` (of a price); `adjustment 6`. To a closed month: the same with
-    `, correction`."""
+    `reprice run 3`, `reread run 4`, `arrival run 5` (of a price), `stale run 6`; `adjustment 7`. To a closed month: the
+    same with `, correction`."""
 
 
 def standing(connection: Connection, *, by: Sequence[str], until_us: int) -> list[Standing]:
