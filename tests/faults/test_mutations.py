@@ -159,7 +159,7 @@ def test_without_the_unique_key_calls_are_doubled_and_the_checker_sees_it(
 def test_offsets_that_are_committed_before_the_rows_lose_a_batch_and_the_checker_sees_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def first_of_all(_connection: object, expected: store.OffsetsByPartition) -> None:
+    def first_of_all(_connection: object, expected: store.OffsetsByPartition, **_: object) -> None:
         reached = min(expected[PLACE] + _BATCH, len(world.received))
         world.execute(psycopg.sql.SQL("UPDATE offsets SET next_offset = %s"), reached)
 
