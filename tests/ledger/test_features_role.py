@@ -13,6 +13,8 @@ from tests.ledger.books import Books
 from tests.ledger.samples import NOW_US, call, priced
 from tokenledger.records.features import SpendFeatures
 
+pytestmark = pytest.mark.slow
+
 _HOUR_US = 3_600_000_000
 _DAY_US = 24 * _HOUR_US
 _TODAY_US = NOW_US - NOW_US % _DAY_US

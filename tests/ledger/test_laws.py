@@ -16,6 +16,8 @@ from tests.ledger.samples import NOW_US, call, line, priced
 from tokenledger.commands import cost_table
 from tokenledger.records import Reason, Rejected
 
+pytestmark = pytest.mark.slow
+
 _POSTINGS = """
 SELECT cause::text, calls, sum(amount_usd_pico)::bigint FROM postings JOIN lines USING (posting_id)
 GROUP BY posting_id, 1, 2 ORDER BY posting_id

@@ -18,6 +18,8 @@ from tests.ledger.books import PLACE, Books
 from tests.ledger.commanding import against
 from tests.ledger.samples import NOW_US, call, priced
 
+pytestmark = pytest.mark.slow
+
 _DAY_US = 24 * 3600 * 1_000_000
 _MONTH_US = 31 * _DAY_US
 

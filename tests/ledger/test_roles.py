@@ -12,6 +12,8 @@ from ledger.private_postgres import Server
 from tests.ledger.books import Books
 from tests.ledger.samples import NOW_US, call, priced
 
+pytestmark = pytest.mark.slow
+
 _VISIBLE = (
     "calls", "postings", "lines", "rates", "dimensions", "rollups", "cost_daily", "cost_by_feature", "cost_by_meter",
     "cost_by_request", "latency_histograms", "latency_percentiles",

@@ -14,6 +14,8 @@ from tests.ledger.books import Books
 from tests.ledger.samples import call, priced
 from tokenledger.cli import main
 
+pytestmark = pytest.mark.slow
+
 BERLIN = Tenant(tenant_id="acme", name="Acme", time_zone="Europe/Berlin")
 TOKYO = Tenant(tenant_id="umbrella", time_zone="Asia/Tokyo", charge_policy="incurred", capture_consent=True)
 

@@ -13,6 +13,8 @@ from ledger.verify import verify
 from tests.ledger.books import Books
 from tests.ledger.samples import RAW, call, priced
 
+pytestmark = pytest.mark.slow
+
 _DOCS = Path(__file__).parents[2] / "docs"
 
 
