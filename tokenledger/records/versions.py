@@ -9,7 +9,15 @@ from typing import Final
 FIRST: Final = 1
 """The version of a reading that was never mended."""
 
-READING_VERSIONS: Final[dict[str, int]] = {}
+READING_VERSIONS: Final[dict[str, int]] = {
+    # A count that was not stated is no longer read as zero.
+    "cohere.tokens": 2,
+    "langchain.message": 2,
+    "langchain.message.exclusive": 2,
+    "litellm": 2,
+    "mistral.conversation": 2,
+    "watsonx": 2,
+}
 """Name of a reading (`usage_reading`) → its version; FIRST where it is not named."""
 
 
